@@ -1,0 +1,87 @@
+package poolgate_test
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"io"
+	"testing"
+
+	"github.com/poolgate/poolgate/poolgate"
+	"github.com/poolgate/poolgate/poolgate/gate"
+)
+
+// A driver that does nothing, at no cost: what is left is the pool's work.
+type (
+	nullConnector struct{}
+	nullDriver    struct{}
+	nullConn      struct{}
+	nullRows      struct{}
+	nullStmt      struct{}
+	nullTx        struct{}
+)
+
+func (nullConnector) Connect(context.Context) (driver.Conn, error) { return &nullConn{}, nil }
+func (nullConnector) Driver() driver.Driver                        { return nullDriver{} }
+func (nullDriver) Open(string) (driver.Conn, error)                { return &nullConn{}, nil }
+
+func (*nullConn) Prepare(string) (driver.Stmt, error) { return nullStmt{}, nil }
+func (*nullConn) Begin() (driver.Tx, error)           { return nullTx{}, nil }
+func (*nullConn) Close() error                        { return nil }
+func (*nullConn) IsValid() bool                       { return true }
+func (*nullConn) ResetSession(context.Context) error  { return nil }
+func (*nullConn) ExecContext(context.Context, string, []driver.NamedValue) (driver.Result, error) {
+	return driver.RowsAffected(1), nil
+}
+func (*nullConn) QueryContext(context.Context, string, []driver.NamedValue) (driver.Rows, error) {
+	return nullRows{}, nil
+}
+
+func (nullRows) Columns() []string         { return nil }
+func (nullRows) Close() error              { return nil }
+func (nullRows) Next([]driver.Value) error { return io.EOF }
+
+func (nullStmt) Close() error                               { return nil }
+func (nullStmt) NumInput() int                              { return 0 }
+func (nullStmt) Exec([]driver.Value) (driver.Result, error) { return driver.RowsAffected(1), nil }
+func (nullStmt) Query([]driver.Value) (driver.Rows, error)  { return nullRows{}, nil }
+
+func (nullTx) Commit() error   { return nil }
+func (nullTx) Rollback() error { return nil }
+
+// BenchmarkCheckout compares one statement through the bare pool and through
+// the gate, on a driver that costs nothing: the difference is what the façade
+// adds to a checkout.
+func BenchmarkCheckout(b *testing.B) {
+	bare := sql.OpenDB(nullConnector{})
+	defer bare.Close()
+	gated, err := poolgate.Wrap(sql.OpenDB(nullConnector{}), poolgate.Config{Gate: gate.Config{Limit: 4}, CloseInner: true})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer gated.Close()
+	ctx := b.Context()
+	for _, pool := range []struct {
+		name string
+		db   *sql.DB
+	}{{"bare", bare}, {"gated", gated.DB}} {
+		b.Run("call=exec/pool="+pool.name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := pool.db.ExecContext(ctx, "x"); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+		b.Run("call=conn/pool="+pool.name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				conn, err := pool.db.Conn(ctx)
+				if err != nil {
+					b.Fatal(err)
+				}
+				conn.Close()
+			}
+		})
+	}
+}

@@ -1,0 +1,65 @@
+package gate
+
+import (
+	"context"
+	"time"
+)
+
+// A waiter is one caller in the queue. All but ready is guarded by Gate.mu
+// while the waiter is queued. It is dequeued by whoever decides its outcome
+// (a release, the timer, Close, or the caller itself when its context ends).
+// Anybody but the caller then writes err or permit and sends on ready, in this
+// order, so the caller that received may read them without the lock.
+type waiter struct {
+	next, prev *waiter
+	queued     bool
+
+	ctx   context.Context
+	since time.Duration // when it was queued, on the gate's clock
+
+	ready  chan struct{} // capacity 1: the sender never blocks
+	permit Permit        // the grant, where err is nil
+	err    error
+}
+
+func newWaiter() any { return &waiter{ready: make(chan struct{}, 1)} }
+
+// reset makes w fit to be used again, and lets go of what it referred to.
+func (w *waiter) reset() {
+	w.ctx, w.permit, w.err = nil, Permit{}, nil
+}
+
+// A queue holds waiters in the order in which they came. Its zero value is
+// empty. Every method takes constant time.
+type queue struct {
+	head, tail *waiter
+	n          int
+}
+
+func (q *queue) push(w *waiter) {
+	w.queued = true
+	w.prev = q.tail
+	if q.tail == nil {
+		q.head = w
+	} else {
+		q.tail.next = w
+	}
+	q.tail = w
+	q.n++
+}
+
+func (q *queue) remove(w *waiter) {
+	if w.prev == nil {
+		q.head = w.next
+	} else {
+		w.prev.next = w.next
+	}
+	if w.next == nil {
+		q.tail = w.prev
+	} else {
+		w.next.prev = w.prev
+	}
+	w.next, w.prev = nil, nil
+	w.queued = false
+	q.n--
+}
