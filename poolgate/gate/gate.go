@@ -55,7 +55,7 @@ func (g *Gate) Acquire(ctx context.Context) (Permit, error) {
 		return Permit{}, err
 	}
 	g.mu.Lock()
-	if g.queue.n == 0 && g.hasRoom() && !g.closed {
+	if g.hasRoom() && !g.closed { // then nobody waits, see serve
 		p := g.take()
 		g.mu.Unlock()
 		return p, nil
@@ -207,7 +207,8 @@ func (g *Gate) giveBack(p Permit) bool {
 }
 
 // serve gives permits to waiters while there are both, and tells whether
-// there were.
+// there were. It is called whenever there may be room that was not there
+// before, so that whenever g.mu is free there is no room or nobody waits.
 func (g *Gate) serve() bool {
 	if g.queue.n == 0 || !g.hasRoom() {
 		return false
