@@ -12,10 +12,15 @@ import (
 // CheckNamedValue lets the driver check and convert an argument, and leaves it
 // to database/sql where the driver has no say in it.
 func (l *lease) CheckNamedValue(v *driver.NamedValue) error {
-	if checker, ok := l.conn.(driver.NamedValueChecker); ok {
-		return checker.CheckNamedValue(v)
+	checker, ok := l.conn.(driver.NamedValueChecker)
+	if !ok {
+		return driver.ErrSkip
 	}
-	return driver.ErrSkip
+	returned := false
+	defer l.guard(&returned)
+	err := checker.CheckNamedValue(v)
+	returned = true
+	return err
 }
 
 // Prepare is there because driver.Conn wants it; database/sql calls
