@@ -75,7 +75,8 @@ func execOn(ctx context.Context, conn driver.Conn, query string, args []driver.N
 	switch conn := conn.(type) {
 	case driver.ExecerContext:
 		return conn.ExecContext(ctx, query, args)
-	case driver.Execer: //nolint:staticcheck // old drivers have nothing else
+	//lint:ignore SA1019 old drivers have nothing else
+	case driver.Execer:
 		values, err := positional(ctx, args)
 		if err != nil {
 			return nil, err
@@ -104,7 +105,8 @@ func queryOn(ctx context.Context, conn driver.Conn, query string, args []driver.
 	switch conn := conn.(type) {
 	case driver.QueryerContext:
 		return conn.QueryContext(ctx, query, args)
-	case driver.Queryer: //nolint:staticcheck // old drivers have nothing else
+	//lint:ignore SA1019 old drivers have nothing else
+	case driver.Queryer:
 		values, err := positional(ctx, args)
 		if err != nil {
 			return nil, err
@@ -159,7 +161,8 @@ func beginOn(ctx context.Context, conn driver.Conn, opts driver.TxOptions) (driv
 	if opts.ReadOnly {
 		return nil, errors.New("sql: driver does not support read-only transactions")
 	}
-	inner, err := conn.Begin() //nolint:staticcheck // old drivers have nothing else
+	//lint:ignore SA1019 old drivers have nothing else
+	inner, err := conn.Begin()
 	if err == nil && ctx.Err() != nil {
 		inner.Rollback()
 		return nil, ctx.Err()

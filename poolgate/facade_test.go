@@ -170,8 +170,8 @@ func TestInterfaces(t *testing.T) {
 		{"the forms without a context", func(c *recConn) driver.Conn {
 			return struct {
 				*recConn
-				driver.Execer  //nolint:staticcheck // the old form is what is tested
-				driver.Queryer //nolint:staticcheck // the old form is what is tested
+				driver.Execer
+				driver.Queryer
 			}{c, legacyExecer{c}, legacyQuery{c}}
 		}},
 		{"a resetter without a Validator", noValidator},
@@ -267,8 +267,8 @@ func TestInterfaces(t *testing.T) {
 		db, _ := open(t, func(c *recConn) driver.Conn {
 			return struct {
 				*recConn
-				driver.Execer  //nolint:staticcheck // the old form is what is tested
-				driver.Queryer //nolint:staticcheck // the old form is what is tested
+				driver.Execer
+				driver.Queryer
 			}{c, legacyExecer{c}, legacyQuery{c}}
 		}, limit(1))
 		if _, err := db.ExecContext(ctx, "x", sql.Named("a", 1)); err == nil || !strings.Contains(err.Error(), "Named Parameters") {
@@ -406,9 +406,9 @@ func TestContexts(t *testing.T) {
 		}},
 	} {
 		t.Run(test.name+" hands the driver the caller's context, which outlives the call", func(t *testing.T) {
-			r.see(nil)
+			r.see(context.Background())
 			must(t, test.do())
-			if r.seen == nil || r.seen.Value(key{}) != "mine" || r.seen.Err() != nil {
+			if r.seen.Value(key{}) != "mine" || r.seen.Err() != nil {
 				t.Errorf("the driver saw %v, now %v", r.seen, r.seen.Err())
 			}
 			if r.seen != ctx {

@@ -138,8 +138,12 @@ func (c queryer) QueryContext(ctx context.Context, _ string, _ []driver.NamedVal
 	return c.query(ctx)
 }
 
-func (c legacyExecer) Exec(string, []driver.Value) (driver.Result, error) { return c.exec(nil) }
-func (c legacyQuery) Query(string, []driver.Value) (driver.Rows, error)   { return c.query(nil) }
+func (c legacyExecer) Exec(string, []driver.Value) (driver.Result, error) {
+	return c.exec(context.TODO())
+}
+func (c legacyQuery) Query(string, []driver.Value) (driver.Rows, error) {
+	return c.query(context.TODO())
+}
 
 func (c resetter) ResetSession(ctx context.Context) error {
 	c.r.see(ctx)

@@ -21,8 +21,10 @@ import (
 
 // shaped returns l in the shape of the driver's connection.
 func shaped(l *lease) driver.Conn {
-	execs := offers[driver.ExecerContext](l.conn) || offers[driver.Execer](l.conn)     //nolint:staticcheck // old drivers
-	queries := offers[driver.QueryerContext](l.conn) || offers[driver.Queryer](l.conn) //nolint:staticcheck // old drivers
+	//lint:ignore SA1019 old drivers have nothing else
+	execs := offers[driver.ExecerContext](l.conn) || offers[driver.Execer](l.conn)
+	//lint:ignore SA1019 old drivers have nothing else
+	queries := offers[driver.QueryerContext](l.conn) || offers[driver.Queryer](l.conn)
 	resets := offers[driver.SessionResetter](l.conn) && offers[driver.Validator](l.conn)
 	switch {
 	case execs && queries && resets:

@@ -3,6 +3,7 @@ package gate_test
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -12,28 +13,31 @@ import (
 	"github.com/poolgate/poolgate/poolgate/gate"
 )
 
-// acquirer is what the benchmarks compare: take one permit, give it back.
+// acquirer is what the benchmarks compare: take one permit, do something, give
+// the permit back.
 type acquirer interface {
-	acquireAndRelease(ctx context.Context) error
+	acquire(ctx context.Context, hold func()) error
 }
 
 type gateAcquirer struct{ *gate.Gate }
 
-func (g gateAcquirer) acquireAndRelease(ctx context.Context) error {
+func (g gateAcquirer) acquire(ctx context.Context, hold func()) error {
 	p, err := g.Acquire(ctx)
 	if err != nil {
 		return err
 	}
+	hold()
 	p.Release()
 	return nil
 }
 
 type semaphoreAcquirer struct{ *semaphore.Weighted }
 
-func (s semaphoreAcquirer) acquireAndRelease(ctx context.Context) error {
+func (s semaphoreAcquirer) acquire(ctx context.Context, hold func()) error {
 	if err := s.Acquire(ctx, 1); err != nil {
 		return err
 	}
+	hold()
 	s.Release(1)
 	return nil
 }
@@ -63,7 +67,7 @@ func BenchmarkUncontended(b *testing.B) {
 			b.Run(fmt.Sprintf("ctx=%s/by=%s", kind, name), func(b *testing.B) {
 				b.ReportAllocs()
 				for b.Loop() {
-					if err := a.acquireAndRelease(ctx); err != nil {
+					if err := a.acquire(ctx, nothing); err != nil {
 						b.Fatal(err)
 					}
 				}
@@ -72,31 +76,39 @@ func BenchmarkUncontended(b *testing.B) {
 	}
 }
 
-// BenchmarkContended: many goroutines, few permits.
+func nothing() {}
+
+// BenchmarkContended: many goroutines, few permits. With hold=yield the holder
+// lets others run while it has the permit, so that they do have to wait.
 func BenchmarkContended(b *testing.B) {
 	for _, c := range []struct{ goroutines, limit int }{{100, 4}, {1000, 40}} {
-		all := acquirers(b, c.limit)
-		for _, name := range []string{"gate", "semaphore"} {
-			a := all[name]
-			b.Run(fmt.Sprintf("goroutines=%d/limit=%d/by=%s", c.goroutines, c.limit, name), func(b *testing.B) {
-				b.ReportAllocs()
-				ctx, cancel := context.WithCancel(context.Background())
-				defer cancel()
-				var left atomic.Int64
-				left.Store(int64(b.N))
-				var wg sync.WaitGroup
-				for range c.goroutines {
-					wg.Go(func() {
-						for left.Add(-1) >= 0 {
-							if err := a.acquireAndRelease(ctx); err != nil {
-								b.Error(err)
-								return
+		for _, hold := range []struct {
+			name string
+			do   func()
+		}{{"nothing", nothing}, {"yield", runtime.Gosched}} {
+			all := acquirers(b, c.limit)
+			for _, name := range []string{"gate", "semaphore"} {
+				a := all[name]
+				b.Run(fmt.Sprintf("goroutines=%d/limit=%d/hold=%s/by=%s", c.goroutines, c.limit, hold.name, name), func(b *testing.B) {
+					b.ReportAllocs()
+					ctx, cancel := context.WithCancel(context.Background())
+					defer cancel()
+					var left atomic.Int64
+					left.Store(int64(b.N))
+					var wg sync.WaitGroup
+					for range c.goroutines {
+						wg.Go(func() {
+							for left.Add(-1) >= 0 {
+								if err := a.acquire(ctx, hold.do); err != nil {
+									b.Error(err)
+									return
+								}
 							}
-						}
-					})
-				}
-				wg.Wait()
-			})
+						})
+					}
+					wg.Wait()
+				})
+			}
 		}
 	}
 }

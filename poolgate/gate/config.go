@@ -18,7 +18,7 @@ const (
 	defaultLeastMaxWaiting  = 1000
 )
 
-// NoWaiting, as [Config.MaxWaiting], refuses whoever finds no permit free.
+// NoWaiting as a [Config.MaxWaiting] refuses whoever finds no permit free.
 const NoWaiting = -1
 
 // Mode says how permits that come back are given out again.

@@ -1,0 +1,146 @@
+package pgserver
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// EnvRequire names the environment variable that, set to 1, makes tests fail
+// that would be skipped for want of a PostgreSQL.
+const EnvRequire = "POOLGATE_REQUIRE_PG"
+
+// testConfig is PostgreSQL without durability, which tests can do without: it
+// makes what they write several times faster.
+var testConfig = Config{
+	MaxConnections: 300,
+	Settings: map[string]string{
+		"fsync":              "off",
+		"full_page_writes":   "off",
+		"synchronous_commit": "off",
+	},
+}
+
+// shared is the server of this test binary.
+var shared struct {
+	sync.Mutex // guards what follows
+
+	tried  bool
+	server *Server
+	err    error
+}
+
+// ForTest returns the server that all tests of this test binary share, which
+// the first call starts: 300 connections, and no durability. Each test should
+// work in a database of its own, see [Server.CreateDatabase].
+//
+// Where there is no PostgreSQL the test is skipped, or fails if the environment
+// says POOLGATE_REQUIRE_PG=1. It fails too if there is one that does not start.
+//
+// The server keeps one goroutine while it runs, so a test that looks for leaked
+// goroutines should call ForTest before it takes goleak.IgnoreCurrent. [Main]
+// stops the server; without Main it stops when the test binary has ended.
+func ForTest(t testing.TB) *Server {
+	t.Helper()
+	shared.Lock()
+	defer shared.Unlock()
+	if !shared.tried {
+		shared.tried = true
+		shared.server, shared.err = Start(context.Background(), testConfig)
+	}
+	switch {
+	case shared.err == nil:
+		return shared.server
+	case errors.Is(shared.err, ErrUnavailable) && os.Getenv(EnvRequire) != "1":
+		t.Skip(shared.err)
+	default:
+		t.Fatal(shared.err)
+	}
+	return nil
+}
+
+// Main is for TestMain: it runs the tests, stops the server of [ForTest], if
+// there is one, and exits. A server that cannot be stopped, or that had ended
+// while the tests ran, fails them.
+func Main(m *testing.M) {
+	code := m.Run()
+	if err := closeShared(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = max(code, 1)
+	}
+	os.Exit(code)
+}
+
+func closeShared() error {
+	shared.Lock()
+	defer shared.Unlock()
+	if shared.server == nil {
+		return nil
+	}
+	return shared.server.Close()
+}
+
+// CreateDatabase creates an empty database for the test and returns its DSN.
+// The test's cleanup drops it, with the connections that are still open. It
+// needs PostgreSQL 13 or later and, on an [Server.External] server, a user who
+// may create databases.
+func (s *Server) CreateDatabase(t testing.TB) string {
+	t.Helper()
+	name := "test_" + strings.ToLower(rand.Text())
+	dsn, err := withDatabase(s.dsn, name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// template0 takes no connections, so nobody can be in the way.
+	if err := execute(s.dsn, "CREATE DATABASE "+name+" TEMPLATE template0"); err != nil {
+		t.Fatalf("pgserver: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := execute(s.dsn, "DROP DATABASE IF EXISTS "+name+" WITH (FORCE)"); err != nil {
+			t.Errorf("pgserver: %v", err)
+		}
+	})
+	return dsn
+}
+
+// execute runs one statement on a connection of its own.
+func execute(dsn, statement string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	conn, err := pgx.Connect(ctx, dsn)
+	if err != nil {
+		return err
+	}
+	defer conn.Close(ctx)
+	if _, err := conn.Exec(ctx, statement); err != nil {
+		return fmt.Errorf("%s: %w", statement, err)
+	}
+	return nil
+}
+
+// withDatabase returns dsn, a URL or a list of key=value, with name for its
+// database.
+func withDatabase(dsn, name string) (string, error) {
+	if !strings.HasPrefix(dsn, "postgres://") && !strings.HasPrefix(dsn, "postgresql://") {
+		return dsn + " dbname=" + name, nil // the last one counts
+	}
+	u, err := url.Parse(dsn)
+	if err != nil {
+		// The error of url.Parse quotes the URL, and a password with it.
+		return "", errors.New("pgserver: " + EnvDSN + " is not a valid URL")
+	}
+	query := u.Query()
+	query.Del("dbname") // would win over the path
+	query.Del("database")
+	u.Path, u.RawPath, u.RawQuery = "/"+name, "", query.Encode()
+	return u.String(), nil
+}
