@@ -59,10 +59,10 @@ type Config struct {
 	// Mode is Sliding unless said otherwise.
 	Mode Mode
 
-	// MaxWaiting bounds the queue: whoever would make it longer is refused
-	// with ErrQueueFull. Zero means 25 for each permit and at least 1,000,
-	// and follows the limit when that changes. NoWaiting refuses everybody
-	// who finds no permit free.
+	// MaxWaiting bounds the queue, of each class that says nothing else:
+	// whoever would make it longer is refused with ErrQueueFull. Zero means
+	// 25 for each permit and at least 1,000, and follows the limit when that
+	// changes. NoWaiting refuses everybody who finds no permit free.
 	MaxWaiting int
 
 	// MaxWait is the longest that anybody waits, whatever the context
@@ -70,6 +70,10 @@ type Config struct {
 	// DefaultMaxWait. Waiting is always bounded: whoever wants to wait for a
 	// day says so.
 	MaxWait time.Duration
+
+	// Classes are the kinds of callers that are told apart, if any are; see
+	// [Class] and [WithClass].
+	Classes []Class
 }
 
 // withDefaults returns the configuration that c stands for, or what is wrong
@@ -81,11 +85,8 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Mode != Sliding && c.Mode != Chunked {
 		return c, fmt.Errorf("gate: Config.Mode must be Sliding or Chunked, not %v", c.Mode)
 	}
-	if c.MaxWaiting < NoWaiting {
-		return c, fmt.Errorf("gate: Config.MaxWaiting must not be negative (but for NoWaiting), got %d", c.MaxWaiting)
-	}
-	if c.MaxWait < 0 {
-		return c, fmt.Errorf("gate: Config.MaxWait must not be negative, got %v", c.MaxWait)
+	if err := checkQueue("Config", c.MaxWaiting, c.MaxWait); err != nil {
+		return c, err
 	}
 	if c.MaxWait == 0 {
 		c.MaxWait = DefaultMaxWait
@@ -93,15 +94,25 @@ func (c Config) withDefaults() (Config, error) {
 	return c, nil
 }
 
-// maxWaiting is the bound of the queue at the given limit.
-func (c Config) maxWaiting(limit int) int {
-	switch c.MaxWaiting {
+// queueBound is how many may wait in a queue with the given MaxWaiting.
+func queueBound(maxWaiting, limit int) int {
+	switch maxWaiting {
 	case NoWaiting:
 		return 0
 	case 0:
 		return max(defaultWaitersPerPermit*limit, defaultLeastMaxWaiting)
 	}
-	return c.MaxWaiting
+	return maxWaiting
+}
+
+func checkQueue(field string, maxWaiting int, maxWait time.Duration) error {
+	if maxWaiting < NoWaiting {
+		return fmt.Errorf("gate: %s.MaxWaiting must not be negative (but for NoWaiting), got %d", field, maxWaiting)
+	}
+	if maxWait < 0 {
+		return fmt.Errorf("gate: %s.MaxWait must not be negative, got %v", field, maxWait)
+	}
+	return nil
 }
 
 func checkLimit(name string, n int) error {

@@ -14,6 +14,10 @@
 //	}
 //	defer permit.Release()
 //
+// Callers of several kinds are told apart by their [Class]: what the web has
+// reserved no nightly report can take away, and while it does not use it, it is
+// lent.
+//
 // A gate knows nothing of SQL. Package poolgate puts one in front of a
 // [database/sql.DB]; it serves as well in front of an HTTP client or a disk.
 //
@@ -21,8 +25,9 @@
 //
 //   - No more permits are out than the limit says, except for a while after
 //     the limit was lowered: nobody is thrown out.
-//   - A permit that is given back goes straight to the longest waiter. A
-//     newcomer never overtakes the queue.
+//   - A permit that is given back goes straight to the longest waiter of the
+//     class whose turn it is. A newcomer never overtakes its queue, and nobody
+//     starves.
 //   - A context that is done beats a free permit, and a waiter whose context
 //     ended or whose time is up is never served. A waiter that is cancelled
 //     in the instant of its grant passes the permit on to the next one.

@@ -29,9 +29,12 @@ type RejectedError struct {
 	// Reason is ErrQueueFull, ErrWaitTimeout or ErrClosed.
 	Reason error
 
+	// Class is the class of the caller, DefaultClass if it named none.
+	Class string
+
 	Limit    int // permits that may be out
 	InFlight int // permits that were out
-	Waiting  int // callers that were waiting
+	Waiting  int // callers of the class that were waiting
 
 	// Waited is how long the caller had waited.
 	Waited time.Duration
@@ -46,14 +49,21 @@ type RejectedError struct {
 func (e *RejectedError) Error() string {
 	switch e.Reason {
 	case ErrQueueFull:
-		return fmt.Sprintf("gate: rejected: queue full: %d of %d permits in flight and %d waiting; "+
-			"send less at once, or raise MaxWaiting%s", e.InFlight, e.Limit, e.Waiting, e.retry())
+		return fmt.Sprintf("gate: rejected: queue full: %d of %d permits in flight and %d waiting%s; "+
+			"send less at once, or raise MaxWaiting%s", e.InFlight, e.Limit, e.Waiting, e.inClass(), e.retry())
 	case ErrWaitTimeout:
-		return fmt.Sprintf("gate: rejected: wait timeout: no permit within %v, %d of %d in flight and %d waiting; "+
+		return fmt.Sprintf("gate: rejected: wait timeout: no permit within %v, %d of %d in flight and %d waiting%s; "+
 			"look for a holder that does not let go, or raise Limit or MaxWait%s",
-			e.Waited.Round(time.Microsecond), e.InFlight, e.Limit, e.Waiting, e.retry())
+			e.Waited.Round(time.Microsecond), e.InFlight, e.Limit, e.Waiting, e.inClass(), e.retry())
 	}
 	return fmt.Sprintf("gate: rejected: %v", e.Reason)
+}
+
+func (e *RejectedError) inClass() string {
+	if e.Class == DefaultClass {
+		return ""
+	}
+	return fmt.Sprintf(" in class %q", e.Class)
 }
 
 func (e *RejectedError) retry() string {

@@ -2,6 +2,7 @@ package gate
 
 import (
 	"context"
+	"fmt"
 	"runtime"
 	"sync"
 	"time"
@@ -15,16 +16,19 @@ type Gate struct {
 	pool   sync.Pool // of *waiter; the gate's own, so that a gate made in a synctest bubble stays in it
 
 	mu       sync.Mutex // guards all below
+	classes  []*class   // the default class first; the slice itself does not change
 	limit    int
 	inFlight int
 	wave     int // permits given out in this wave; 0 whenever inFlight is
+	waiting  int // in all queues
+	tickets  uint64
 	free     *hold
-	queue    queue
 	closed   bool
-	timer    *time.Timer // runs expire; nil until somebody has waited
-	armed    bool        // timer is running: never later than the head's time is up
+	timer    *time.Timer   // runs expire; nil until somebody has waited
+	armed    bool          // timer is running
+	due      time.Duration // when it fires: not later than the time of any waiter is up
 	lastWait time.Duration
-	counts   counts
+	served   uint64 // waiters that were given a permit
 }
 
 // New returns a gate, or an error that names the field of config that it
@@ -34,11 +38,16 @@ func New(config Config) (*Gate, error) {
 	if err != nil {
 		return nil, err
 	}
+	classes, err := newClasses(config)
+	if err != nil {
+		return nil, err
+	}
 	return &Gate{
-		config: config,
-		epoch:  time.Now(),
-		pool:   sync.Pool{New: newWaiter},
-		limit:  config.Limit,
+		config:  config,
+		epoch:   time.Now(),
+		pool:    sync.Pool{New: newWaiter},
+		classes: classes,
+		limit:   config.Limit,
 	}, nil
 }
 
@@ -47,32 +56,42 @@ func New(config Config) (*Gate, error) {
 // otherwise a [*RejectedError] if the gate refuses: ErrQueueFull at once,
 // ErrWaitTimeout after Config.MaxWait, ErrClosed when the gate is closed.
 //
-// Waiters are served in the order in which they came. Whoever acquires a
-// second permit while it holds one can wait for itself: take one permit for
-// the whole of a work.
+// Waiters are served in the order in which they came, within the class that
+// ctx carries, see [WithClass]; a class that the gate does not know is
+// ErrUnknownClass. Whoever acquires a second permit while it holds one can wait
+// for itself: take one permit for the whole of a work.
 func (g *Gate) Acquire(ctx context.Context) (Permit, error) {
 	if err := ctx.Err(); err != nil {
 		return Permit{}, err
 	}
+	c := g.classes[0]
+	if len(g.classes) > 1 {
+		var err error
+		if c, err = g.classOf(ctx); err != nil {
+			return Permit{}, err
+		}
+	}
 	g.mu.Lock()
-	if g.hasRoom() && !g.closed { // then nobody waits, see serve
-		p := g.take()
+	if g.hasRoom() && c.mayEnter() && !g.closed { // then nobody waits who could enter, see serve
+		p := g.take(c)
 		g.mu.Unlock()
 		return p, nil
 	}
-	if g.closed {
-		err := g.reject(ErrClosed, 0)
-		g.mu.Unlock()
-		return Permit{}, err
+	return g.wait(ctx, c)
+}
+
+// classOf returns the class that ctx carries.
+func (g *Gate) classOf(ctx context.Context) (*class, error) {
+	name, ok := ctx.Value(classKey{}).(string)
+	if !ok {
+		return g.classes[0], nil
 	}
-	if g.queue.n >= g.config.maxWaiting(g.limit) {
-		err := g.reject(ErrQueueFull, 0)
-		g.mu.Unlock()
-		return Permit{}, err
+	for _, c := range g.classes {
+		if c.Name == name {
+			return c, nil
+		}
 	}
-	w := g.enqueue(ctx)
-	g.mu.Unlock()
-	return g.await(w)
+	return nil, fmt.Errorf("%w %q", ErrUnknownClass, name)
 }
 
 // SetLimit changes the limit, at least 1, while the gate is running. More
@@ -97,10 +116,13 @@ func (g *Gate) Close() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.closed = true
-	for w := g.queue.head; w != nil; w = g.queue.head {
-		waited := g.dequeue(w, g.now())
-		w.err = g.reject(ErrClosed, waited)
-		w.ready <- struct{}{}
+	now := g.now()
+	for _, c := range g.classes {
+		for w := c.queue.head; w != nil; w = c.queue.head {
+			waited := g.dequeue(w, now)
+			w.err = g.reject(c, ErrClosed, waited)
+			w.ready <- struct{}{}
+		}
 	}
 	if g.timer != nil {
 		g.timer.Stop()
@@ -118,8 +140,8 @@ func (g *Gate) release(p Permit) {
 		g.mu.Unlock()
 		panic("gate: Release of a permit that was released before")
 	}
-	served := g.giveBack(p)
-	yield := served && g.counts.waited%yieldEvery == 0
+	g.giveBack(p)
+	yield := g.waiting > 0 && g.serve() && g.served%yieldEvery == 0
 	g.mu.Unlock()
 	if yield {
 		// A permit that is handed to a waiter is idle until that one runs,
@@ -132,26 +154,39 @@ func (g *Gate) release(p Permit) {
 	}
 }
 
-// await waits for the outcome of w, which is queued, and takes w back.
-func (g *Gate) await(w *waiter) (Permit, error) {
+// wait has the caller wait for a permit of class c, or refuses it. It is called
+// with g.mu held, and returns without.
+func (g *Gate) wait(ctx context.Context, c *class) (Permit, error) {
+	if g.closed {
+		err := g.reject(c, ErrClosed, 0)
+		g.mu.Unlock()
+		return Permit{}, err
+	}
+	if c.queue.n >= queueBound(c.MaxWaiting, g.limit) {
+		err := g.reject(c, ErrQueueFull, 0)
+		g.mu.Unlock()
+		return Permit{}, err
+	}
+	w := g.enqueue(ctx, c)
+	g.mu.Unlock()
+
 	select {
 	case <-w.ready:
-	case <-w.ctx.Done():
+	case <-ctx.Done():
 		g.mu.Lock()
 		if w.queued {
 			g.dequeue(w, g.now())
-			g.counts.canceled++
+			w.class.counts.Canceled++
 			g.mu.Unlock()
-			err := w.ctx.Err()
 			g.recycle(w)
-			return Permit{}, err
+			return Permit{}, ctx.Err()
 		}
 		g.mu.Unlock()
 		<-w.ready // decided before we had the lock: already sent
 	}
 	p, err := w.permit, w.err
 	if err == nil {
-		err = w.ctx.Err()
+		err = ctx.Err()
 		if err != nil { // granted, and cancelled before it was looked at
 			g.decline(p)
 			p = Permit{}
@@ -167,10 +202,12 @@ func (g *Gate) decline(p Permit) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.wave--
-	g.counts.acquired--
-	g.counts.waited--
-	g.counts.canceled++
+	counts := &p.hold.class.counts
+	counts.Acquired--
+	counts.Waited--
+	counts.Canceled++
 	g.giveBack(p)
+	g.serve()
 }
 
 func (g *Gate) recycle(w *waiter) {
@@ -188,53 +225,65 @@ func (g *Gate) hasRoom() bool {
 	return g.inFlight < g.limit
 }
 
-// take gives out a permit.
-func (g *Gate) take() Permit {
+// take gives out a permit of class c.
+func (g *Gate) take(c *class) Permit {
 	h := g.free
 	if h == nil {
 		h = &hold{gate: g}
 	} else {
 		g.free = h.next
 	}
+	h.class = c
 	g.inFlight++
 	g.wave++
-	g.counts.acquired++
+	c.inFlight++
+	c.counts.Acquired++
 	return Permit{hold: h, turn: h.turn}
 }
 
-// giveBack takes p back and tells whether a waiter was served with it.
-func (g *Gate) giveBack(p Permit) bool {
+// giveBack takes p back; serve has to follow.
+func (g *Gate) giveBack(p Permit) {
 	h := p.hold
 	h.turn++
 	h.next, g.free = g.free, h
+	h.class.inFlight--
 	g.inFlight--
 	if g.inFlight == 0 {
 		g.wave = 0
 	}
-	return g.serve()
 }
 
 // serve gives permits to waiters while there are both, and tells whether
 // there were. It is called whenever there may be room that was not there
-// before, so that whenever g.mu is free there is no room or nobody waits.
+// before, so that whenever g.mu is free there is no room or nobody waits who
+// could enter.
 func (g *Gate) serve() bool {
-	if g.queue.n == 0 || !g.hasRoom() {
+	if g.waiting == 0 || !g.hasRoom() {
 		return false
 	}
 	now := g.now()
 	served := false
-	for w := g.queue.head; w != nil && g.hasRoom(); w = g.queue.head {
-		waited := g.dequeue(w, now)
-		switch {
+	for g.hasRoom() {
+		c := g.nextClass()
+		if c == nil {
+			break
+		}
+		w := c.queue.head
+		switch waited := now - w.since; {
 		case w.ctx.Err() != nil:
+			g.dequeue(w, now)
 			w.err = w.ctx.Err()
-			g.counts.canceled++
-		case waited >= g.config.MaxWait: // the timer is late
-			w.err = g.reject(ErrWaitTimeout, waited)
+			c.counts.Canceled++
+		case waited >= c.MaxWait: // the timer is late
+			g.dequeue(w, now)
+			w.err = g.reject(c, ErrWaitTimeout, waited)
 		default:
-			w.permit = g.take()
+			g.passOver(w)
+			g.dequeue(w, now)
+			w.permit = g.take(c)
+			c.counts.Waited++
 			g.lastWait = waited
-			g.counts.waited++
+			g.served++
 			served = true
 		}
 		w.ready <- struct{}{}
@@ -242,30 +291,60 @@ func (g *Gate) serve() bool {
 	return served
 }
 
-// enqueue puts a waiter for ctx at the end of the queue and sees to it that
-// the timer runs. Everybody may wait equally long, so the head's time is up
-// first, and one timer serves all.
-func (g *Gate) enqueue(ctx context.Context) *waiter {
+// nextClass returns the class whose turn it is, or nil if nobody waits who
+// could enter.
+func (g *Gate) nextClass() *class {
+	var next *class
+	for _, c := range g.classes {
+		if c.queue.n > 0 && c.mayEnter() && (next == nil || c.goesBefore(next)) {
+			next = c
+		}
+	}
+	return next
+}
+
+// passOver notes that w is served before those who came before it.
+func (g *Gate) passOver(w *waiter) {
+	for _, c := range g.classes {
+		if c.queue.n > 0 && c.queue.head.ticket < w.ticket && c.mayEnter() {
+			c.passed++
+		}
+	}
+}
+
+// enqueue puts a waiter for ctx at the end of its class's queue and sees to it
+// that the timer fires no later than its time is up.
+func (g *Gate) enqueue(ctx context.Context, c *class) *waiter {
 	w := g.pool.Get().(*waiter)
 	w.ctx = ctx
+	w.class = c
 	w.since = g.now()
-	g.queue.push(w)
-	if !g.armed {
-		g.arm(g.config.MaxWait)
+	w.ticket = g.tickets
+	g.tickets++
+	c.queue.push(w)
+	g.waiting++
+	if due := w.since + c.MaxWait; !g.armed || due < g.due {
+		g.arm(due, c.MaxWait)
 	}
 	return w
 }
 
-// dequeue takes w out of the queue and returns how long it was there.
+// dequeue takes w out of its queue and returns how long it was there.
 func (g *Gate) dequeue(w *waiter, now time.Duration) time.Duration {
-	g.queue.remove(w)
+	c := w.class
+	if c.queue.head == w {
+		c.passed = 0
+	}
+	c.queue.remove(w)
+	g.waiting--
 	waited := now - w.since
-	g.counts.waitDuration += waited
+	c.counts.WaitDuration += waited
 	return waited
 }
 
-func (g *Gate) arm(d time.Duration) {
-	g.armed = true
+// arm has the timer fire at due, which is in d.
+func (g *Gate) arm(due, d time.Duration) {
+	g.armed, g.due = true, due
 	if g.timer == nil {
 		g.timer = time.AfterFunc(d, g.expire)
 	} else {
@@ -275,8 +354,9 @@ func (g *Gate) arm(d time.Duration) {
 
 // expire refuses those whose time is up, and rearms the timer for the next.
 // It is run by the timer, without g.mu. The timer is not touched as waiters
-// come and go: it may fire for one that is long gone, at most once in
-// MaxWait, and then finds out here how long the present head still has.
+// leave: it may fire for one that is long gone, at most once in MaxWait, and
+// then finds out here how long the others still have. Within a class all may
+// wait equally long, so only the heads have to be looked at.
 func (g *Gate) expire() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -285,34 +365,40 @@ func (g *Gate) expire() {
 		return
 	}
 	now := g.now()
-	for w := g.queue.head; w != nil; w = g.queue.head {
-		if left := g.config.MaxWait - (now - w.since); left > 0 {
-			g.arm(left)
-			return
+	for _, c := range g.classes {
+		for w := c.queue.head; w != nil; w = c.queue.head {
+			due := w.since + c.MaxWait
+			if due > now {
+				if !g.armed || due < g.due {
+					g.arm(due, due-now)
+				}
+				break
+			}
+			waited := g.dequeue(w, now)
+			w.err = g.reject(c, ErrWaitTimeout, waited)
+			w.ready <- struct{}{}
 		}
-		waited := g.dequeue(w, now)
-		w.err = g.reject(ErrWaitTimeout, waited)
-		w.ready <- struct{}{}
 	}
 }
 
 // reject counts a refusal and returns its error.
-func (g *Gate) reject(reason error, waited time.Duration) *RejectedError {
+func (g *Gate) reject(c *class, reason error, waited time.Duration) *RejectedError {
 	e := &RejectedError{
 		Reason:     reason,
+		Class:      c.Name,
 		Limit:      g.limit,
 		InFlight:   g.inFlight,
-		Waiting:    g.queue.n,
+		Waiting:    c.queue.n,
 		Waited:     waited,
 		RetryAfter: g.lastWait,
 	}
 	switch reason {
 	case ErrQueueFull:
-		g.counts.queueFull++
+		c.counts.QueueFull++
 	case ErrWaitTimeout:
-		g.counts.waitTimeout++
+		c.counts.WaitTimeout++
 	case ErrClosed:
-		g.counts.closed++
+		c.counts.Closed++
 		e.RetryAfter = 0
 	}
 	return e

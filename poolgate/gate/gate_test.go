@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -164,7 +165,7 @@ func TestQueue(t *testing.T) {
 		if !errors.As(err, &rejected) {
 			t.Fatalf("got %v", err)
 		}
-		want := gate.RejectedError{Reason: gate.ErrQueueFull, Limit: 2, InFlight: 2, Waiting: 3}
+		want := gate.RejectedError{Reason: gate.ErrQueueFull, Class: gate.DefaultClass, Limit: 2, InFlight: 2, Waiting: 3}
 		if *rejected != want {
 			t.Errorf("got %+v, want %+v", *rejected, want)
 		}
@@ -591,12 +592,18 @@ func TestStats(t *testing.T) {
 		a.permit.Release()
 		g.Close()
 		g.Acquire(t.Context())
-		want := gate.Stats{
-			Limit: 1, MaxWaiting: 2,
+		counts := gate.Counts{
 			Acquired: 2, Waited: 1, WaitDuration: 13 * time.Second,
 			QueueFull: 1, WaitTimeout: 1, Closed: 1, Canceled: 1,
 		}
-		if got := g.Stats(); got != want {
+		want := gate.Stats{
+			Limit: 1, MaxWaiting: 2, Counts: counts,
+			Classes: []gate.ClassStats{{
+				Class:  gate.Class{Name: gate.DefaultClass, MaxWaiting: 2, MaxWait: 10 * time.Second},
+				Counts: counts,
+			}},
+		}
+		if got := g.Stats(); !reflect.DeepEqual(got, want) {
 			t.Errorf("got  %+v\nwant %+v", got, want)
 		}
 	})

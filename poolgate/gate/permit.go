@@ -14,8 +14,11 @@ type Permit struct {
 // is how a permit that is released twice is told from its successor.
 type hold struct {
 	gate *Gate
-	next *hold  // in the gate's list of free records
-	turn uint64 // guarded by Gate.mu
+
+	// guarded by Gate.mu
+	next  *hold // in the gate's list of free records
+	class *class
+	turn  uint64
 }
 
 // Release gives the permit back, to the longest waiter if there is one. It

@@ -14,8 +14,10 @@ type waiter struct {
 	next, prev *waiter
 	queued     bool
 
-	ctx   context.Context
-	since time.Duration // when it was queued, on the gate's clock
+	ctx    context.Context
+	class  *class
+	since  time.Duration // when it was queued, on the gate's clock
+	ticket uint64        // its place in the order in which all have come
 
 	ready  chan struct{} // capacity 1: the sender never blocks
 	permit Permit        // the grant, where err is nil
@@ -26,7 +28,7 @@ func newWaiter() any { return &waiter{ready: make(chan struct{}, 1)} }
 
 // reset makes w fit to be used again, and lets go of what it referred to.
 func (w *waiter) reset() {
-	w.ctx, w.permit, w.err = nil, Permit{}, nil
+	w.ctx, w.class, w.permit, w.err = nil, nil, Permit{}, nil
 }
 
 // A queue holds waiters in the order in which they came. Its zero value is

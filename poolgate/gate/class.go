@@ -1,0 +1,134 @@
+package gate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// DefaultClass is the class of whoever names none. Every gate has it; a
+// [Class] of this name configures it.
+const DefaultClass = "default"
+
+// ErrUnknownClass is the error of [Gate.Acquire] for a context that carries a
+// class which the gate, having classes, does not know.
+var ErrUnknownClass = errors.New("gate: unknown class")
+
+// maxPassed is how often a waiter is passed over at most, by later ones of
+// other classes: then it goes first, whatever the reservations and priorities
+// say. So a class with nothing of its own still gets one permit in seventeen.
+const maxPassed = 16
+
+// A Class is a kind of caller: the web's requests, the nightly reports. Each
+// has a queue of its own, first in, first out. Which queue a permit goes to is
+// decided as it becomes free:
+//
+//  1. to a waiter that was passed over 16 times,
+//  2. to a class that has less than its Reserved in flight,
+//  3. to the class of the highest Priority,
+//  4. to the longest waiter.
+//
+// While nobody waits anybody gets a free permit, reserved or not, within Max:
+// what a class has reserved and does not use is lent, and comes back to it
+// first, as soon as a permit is released.
+type Class struct {
+	// Name names the class, in WithClass and in Stats. It must not be empty.
+	Name string
+
+	// Reserved is how many permits of the limit are the class's own. All
+	// reservations together must not exceed Config.Limit.
+	Reserved int
+
+	// Max is how many permits the class may have out at once. Zero means as
+	// many as the limit says.
+	Max int
+
+	// Priority orders the classes for what nobody has reserved: the higher
+	// first. Zero, the default, is in the middle: it may be negative.
+	Priority int
+
+	// MaxWaiting and MaxWait bound the class's queue as Config's bound all
+	// queues together that say nothing else. Zero means Config's.
+	MaxWaiting int
+	MaxWait    time.Duration
+}
+
+type classKey struct{}
+
+// WithClass returns a context whose holder acquires permits of the class of
+// that name, from every gate that has classes. A gate that has none ignores it.
+func WithClass(ctx context.Context, name string) context.Context {
+	return context.WithValue(ctx, classKey{}, name)
+}
+
+// A class is a Class with those who are in it. All is guarded by Gate.mu but
+// the embedded configuration, which does not change.
+type class struct {
+	Class
+	inFlight int
+	queue    queue
+	passed   int // how often the head was passed over
+	counts   Counts
+}
+
+// newClasses returns the classes that config says, the default class first.
+func newClasses(config Config) ([]*class, error) {
+	classes := []*class{{Class: Class{Name: DefaultClass}}}
+	seen := make(map[string]bool)
+	reserved := 0
+	for i, c := range config.Classes {
+		field := fmt.Sprintf("Config.Classes[%d]", i)
+		switch {
+		case c.Name == "":
+			return nil, fmt.Errorf("gate: %s.Name must not be empty", field)
+		case seen[c.Name]:
+			return nil, fmt.Errorf("gate: %s.Name is %q, as another's is", field, c.Name)
+		case c.Reserved < 0:
+			return nil, fmt.Errorf("gate: %s.Reserved must not be negative, got %d", field, c.Reserved)
+		case c.Max < 0 || c.Max > 0 && c.Max < c.Reserved:
+			return nil, fmt.Errorf("gate: %s.Max must be 0 or at least Reserved, which is %d, got %d", field, c.Reserved, c.Max)
+		}
+		if err := checkQueue(field, c.MaxWaiting, c.MaxWait); err != nil {
+			return nil, err
+		}
+		seen[c.Name] = true
+		reserved += c.Reserved
+		if c.Name == DefaultClass {
+			classes[0].Class = c
+		} else {
+			classes = append(classes, &class{Class: c})
+		}
+	}
+	if reserved > config.Limit {
+		return nil, fmt.Errorf("gate: Config.Classes reserve %d permits, but Config.Limit is %d", reserved, config.Limit)
+	}
+	for _, c := range classes {
+		if c.MaxWaiting == 0 {
+			c.MaxWaiting = config.MaxWaiting
+		}
+		if c.MaxWait == 0 {
+			c.MaxWait = config.MaxWait
+		}
+	}
+	return classes, nil
+}
+
+// mayEnter tells whether the class may have another permit out, if there is one.
+func (c *class) mayEnter() bool { return c.Max == 0 || c.inFlight < c.Max }
+
+// goesBefore tells whether the next permit goes to c rather than to d; both
+// have waiters and may enter.
+func (c *class) goesBefore(d *class) bool {
+	if a, b := c.passed >= maxPassed, d.passed >= maxPassed; a != b {
+		return a
+	} else if !a {
+		if a, b := c.inFlight < c.Reserved, d.inFlight < d.Reserved; a != b {
+			return a
+		}
+		if c.Priority != d.Priority {
+			return c.Priority > d.Priority
+		}
+	}
+	return c.queue.head.ticket < d.queue.head.ticket
+}
