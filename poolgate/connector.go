@@ -8,13 +8,23 @@ import (
 	"github.com/poolgate/poolgate/poolgate/gate"
 )
 
-// connector opens the gated *sql.DB's connections: each is a lease of one of
-// the inner pool's.
+// connector opens the connections of a façade: each is a lease of one of the
+// inner pool's.
 type connector struct {
-	inner      *sql.DB
-	gate       *gate.Gate
-	closeInner bool
-	facade     *sql.DB // the gated pool itself; set before it is first used
+	inner   *sql.DB
+	gate    *gate.Gate
+	class   string  // of all that the façade checks out; "" leaves it to the context
+	facade  *sql.DB // the gated pool itself; set before it is first used
+	onClose func() error
+}
+
+// newFacade returns a gated *sql.DB. onClose is called when it is closed, after
+// it has stopped handing out connections.
+func newFacade(inner *sql.DB, g *gate.Gate, class string, onClose func() error) *sql.DB {
+	c := &connector{inner: inner, gate: g, class: class, onClose: onClose}
+	c.facade = sql.OpenDB(c)
+	c.facade.SetMaxIdleConns(-1)
+	return c.facade
 }
 
 // Connect takes a permit, then a connection of the inner pool. An error of
@@ -26,6 +36,15 @@ func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
 	}
 	c.keepNoIdle()
 	return shaped(l), nil
+}
+
+// acquire takes a permit of the façade's class. Only the gate sees the context
+// that says so.
+func (c *connector) acquire(ctx context.Context) (gate.Permit, error) {
+	if c.class != "" {
+		ctx = gate.WithClass(ctx, c.class)
+	}
+	return c.gate.Acquire(ctx)
 }
 
 // keepNoIdle undoes a SetMaxIdleConns that was made on the façade, where
@@ -43,12 +62,5 @@ func (c *connector) keepNoIdle() {
 // Driver returns the inner pool's driver.
 func (c *connector) Driver() driver.Driver { return c.inner.Driver() }
 
-// Close is called by the façade's Close, after it has stopped handing out
-// connections.
-func (c *connector) Close() error {
-	c.gate.Close()
-	if c.closeInner {
-		return c.inner.Close()
-	}
-	return nil
-}
+// Close is called by the façade's Close.
+func (c *connector) Close() error { return c.onClose() }

@@ -45,6 +45,7 @@ type DB struct {
 	inner  *sql.DB
 	gate   *gate.Gate
 	config Config
+	views  views
 }
 
 // Wrap puts a gate in front of inner. It opens no connection. It returns an
@@ -68,12 +69,19 @@ func Wrap(inner *sql.DB, config Config) (*DB, error) {
 	if err := db.fit("Config.Gate.Limit", config.Gate.Limit); err != nil {
 		return nil, err
 	}
-	c := &connector{inner: inner, gate: g, closeInner: config.CloseInner}
-	db.DB = sql.OpenDB(c)
-	db.DB.SetMaxIdleConns(-1)
-	c.facade = db.DB
+	db.DB = newFacade(inner, g, "", db.close)
 	db.fitIdle(config.Gate.Limit)
 	return db, nil
+}
+
+// close is what closing the gated *sql.DB does beside.
+func (db *DB) close() error {
+	db.gate.Close()
+	db.views.close()
+	if db.config.CloseInner {
+		return db.inner.Close()
+	}
+	return nil
 }
 
 // Gate returns the gate: for its Stats, and to take permits for work that

@@ -23,6 +23,12 @@
 // again needs a second permit. Where all permits are held by such
 // goroutines, they wait for one another until MaxWait ends it.
 //
+// # Classes
+//
+// Where gate.Config has classes, a checkout is of the class that its context
+// carries by gate.WithClass, or of the view on which it is made: [DB.Class]
+// gives a *sql.DB for code that knows nothing of classes.
+//
 // # What goes through untouched
 //
 // Statements, rows, results, arguments, contexts and errors are the driver's

@@ -545,6 +545,90 @@ func TestClose(t *testing.T) {
 	})
 }
 
+func TestClass(t *testing.T) {
+	ctx := context.Background()
+	config := limit(3)
+	config.Gate.Classes = []gate.Class{{Name: "reports", Max: 1}}
+	inClass := func(db *poolgate.DB, name string) int {
+		for _, c := range db.Gate().Stats().Classes {
+			if c.Name == name {
+				return c.InFlight
+			}
+		}
+		return -1
+	}
+
+	t.Run("a view's checkouts are of its class, on the same pool and gate", func(t *testing.T) {
+		db, r := open(t, modern, config)
+		view := db.Class("reports")
+		if db.Class("reports") != view {
+			t.Error("asked twice, two views")
+		}
+		tx, err := view.BeginTx(gate.WithClass(ctx, gate.DefaultClass), nil)
+		must(t, err)
+		if got := inClass(db, "reports"); got != 1 {
+			t.Errorf("%d of the class in flight", got)
+		}
+		short, cancel := context.WithTimeout(ctx, time.Millisecond)
+		defer cancel()
+		if _, err := view.ExecContext(short, "x"); err != context.DeadlineExceeded {
+			t.Errorf("a second one above the class's Max: %v", err)
+		}
+		_, err = db.ExecContext(ctx, "x")
+		must(t, err)
+		must(t, tx.Commit())
+		waitIdle(t, db)
+		if r.conns != 2 || db.Stats().OpenConnections != 2 {
+			t.Errorf("%d connections were made", r.conns)
+		}
+	})
+
+	t.Run("a call's class is that of its context", func(t *testing.T) {
+		db, r := open(t, modern, config)
+		conn, err := db.Conn(gate.WithClass(ctx, "reports"))
+		must(t, err)
+		if got := inClass(db, "reports"); got != 1 {
+			t.Errorf("%d of the class in flight", got)
+		}
+		must(t, conn.Close())
+		r.take()
+	})
+
+	t.Run("the driver does not see the view's class", func(t *testing.T) {
+		db, r := open(t, modern, config)
+		_, err := db.Class("reports").ExecContext(ctx, "x")
+		must(t, err)
+		if r.seen != ctx {
+			t.Errorf("the driver saw %v", r.seen)
+		}
+	})
+
+	t.Run("views close with the DB, and a view that is closed takes nothing with it", func(t *testing.T) {
+		db, _ := open(t, modern, config)
+		view := db.Class("reports")
+		must(t, view.Close())
+		if _, err := view.ExecContext(ctx, "x"); err == nil {
+			t.Error("the closed view works")
+		}
+		_, err := db.Class("reports").ExecContext(ctx, "x")
+		must(t, err)
+		again := db.Class("reports")
+		must(t, db.Close())
+		for _, view := range []*sql.DB{again, db.Class("reports")} {
+			if _, err := view.ExecContext(ctx, "x"); err == nil || err.Error() != "sql: database is closed" {
+				t.Errorf("got %v", err)
+			}
+		}
+	})
+
+	t.Run("a class that the gate does not have is a panic", func(t *testing.T) {
+		db, _ := open(t, modern, config)
+		if panics(func() { db.Class("rports") }) == nil {
+			t.Error("no panic")
+		}
+	})
+}
+
 // The façade has settings too, and ORMs and habits make them there.
 func TestFacadeSettings(t *testing.T) {
 	ctx := context.Background()

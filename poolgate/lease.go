@@ -35,7 +35,7 @@ type lease struct {
 // open takes the permit and the connection. It holds neither if it fails or if
 // the driver panics.
 func (l *lease) open(ctx context.Context) error {
-	permit, err := l.connector.gate.Acquire(ctx)
+	permit, err := l.connector.acquire(ctx)
 	if err != nil {
 		return err
 	}
