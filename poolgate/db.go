@@ -38,7 +38,7 @@ type Config struct {
 //
 // Close stops admission: whoever waits for a permit gets gate.ErrClosed, later
 // calls get database/sql's own error, and what holds a connection keeps it
-// until it is done. Close does not wait for that.
+// until it is done. Close does not wait for that; Gate().Drain before it does.
 type DB struct {
 	*sql.DB
 

@@ -18,6 +18,9 @@ var (
 	// ErrWaitTimeout: no permit came within Config.MaxWait.
 	ErrWaitTimeout = errors.New("wait timeout")
 
+	// ErrPaused: the gate was paused when the caller's wait had to end.
+	ErrPaused = errors.New("paused")
+
 	// ErrClosed: the gate was closed, before or while the caller waited.
 	ErrClosed = errors.New("closed")
 )
@@ -26,7 +29,7 @@ var (
 // matches [ErrRejected] and its Reason. The counts are those of the moment of
 // the refusal, without the caller that was refused.
 type RejectedError struct {
-	// Reason is ErrQueueFull, ErrWaitTimeout or ErrClosed.
+	// Reason is ErrQueueFull, ErrWaitTimeout, ErrPaused or ErrClosed.
 	Reason error
 
 	// Class is the class of the caller, DefaultClass if it named none.
@@ -55,6 +58,9 @@ func (e *RejectedError) Error() string {
 		return fmt.Sprintf("gate: rejected: wait timeout: no permit within %v, %d of %d in flight and %d waiting%s; "+
 			"look for a holder that does not let go, or raise Limit or MaxWait%s",
 			e.Waited.Round(time.Microsecond), e.InFlight, e.Limit, e.Waiting, e.inClass(), e.retry())
+	case ErrPaused:
+		return fmt.Sprintf("gate: rejected: paused, and nobody has resumed it within %v; %d waiting%s",
+			e.Waited.Round(time.Microsecond), e.Waiting, e.inClass())
 	}
 	return fmt.Sprintf("gate: rejected: %v", e.Reason)
 }

@@ -23,7 +23,10 @@ type Gate struct {
 	waiting  int // in all queues
 	tickets  uint64
 	free     *hold
+	paused   bool
 	closed   bool
+	barred   bool          // paused or closed
+	drained  chan struct{} // closed when the last permit comes back; nil if nobody drains
 	timer    *time.Timer   // runs expire; nil until somebody has waited
 	armed    bool          // timer is running
 	due      time.Duration // when it fires: not later than the time of any waiter is up
@@ -54,7 +57,8 @@ func New(config Config) (*Gate, error) {
 // Acquire returns a permit, waiting for one if it must. It returns ctx.Err()
 // if ctx is done, even where a permit is free, or ends while waiting, and
 // otherwise a [*RejectedError] if the gate refuses: ErrQueueFull at once,
-// ErrWaitTimeout after Config.MaxWait, ErrClosed when the gate is closed.
+// ErrWaitTimeout after Config.MaxWait, ErrPaused in place of both while it is
+// paused, ErrClosed when it is closed.
 //
 // Waiters are served in the order in which they came, within the class that
 // ctx carries, see [WithClass]; a class that the gate does not know is
@@ -72,7 +76,7 @@ func (g *Gate) Acquire(ctx context.Context) (Permit, error) {
 		}
 	}
 	g.mu.Lock()
-	if g.hasRoom() && c.mayEnter() && !g.closed { // then nobody waits who could enter, see serve
+	if g.hasRoom() && c.mayEnter() { // then nobody waits who could enter, see serve
 		p := g.take(c)
 		g.mu.Unlock()
 		return p, nil
@@ -107,26 +111,6 @@ func (g *Gate) SetLimit(n int) error {
 	g.serve()
 	g.mu.Unlock()
 	return nil
-}
-
-// Close stops admission: it refuses everybody who waits, and whoever comes
-// later, with ErrClosed. Permits that are out stay good until they are
-// released. Close does not wait for them, and may be called again.
-func (g *Gate) Close() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.closed = true
-	now := g.now()
-	for _, c := range g.classes {
-		for w := c.queue.head; w != nil; w = c.queue.head {
-			waited := g.dequeue(w, now)
-			w.err = g.reject(c, ErrClosed, waited)
-			w.ready <- struct{}{}
-		}
-	}
-	if g.timer != nil {
-		g.timer.Stop()
-	}
 }
 
 // yieldEvery is how many waiters are served until a release yields the
@@ -217,8 +201,11 @@ func (g *Gate) recycle(w *waiter) {
 
 // What follows is called with g.mu held.
 
-// hasRoom tells whether a permit is free, were nobody waiting.
+// hasRoom tells whether a permit may be given out, were nobody waiting.
 func (g *Gate) hasRoom() bool {
+	if g.barred {
+		return false
+	}
 	if g.config.Mode == Chunked {
 		return g.wave < g.limit
 	}
@@ -250,6 +237,10 @@ func (g *Gate) giveBack(p Permit) {
 	g.inFlight--
 	if g.inFlight == 0 {
 		g.wave = 0
+		if g.drained != nil {
+			close(g.drained)
+			g.drained = nil
+		}
 	}
 }
 
@@ -383,6 +374,9 @@ func (g *Gate) expire() {
 
 // reject counts a refusal and returns its error.
 func (g *Gate) reject(c *class, reason error, waited time.Duration) *RejectedError {
+	if g.paused && !g.closed {
+		reason = ErrPaused
+	}
 	e := &RejectedError{
 		Reason:     reason,
 		Class:      c.Name,
@@ -397,6 +391,9 @@ func (g *Gate) reject(c *class, reason error, waited time.Duration) *RejectedErr
 		c.counts.QueueFull++
 	case ErrWaitTimeout:
 		c.counts.WaitTimeout++
+	case ErrPaused:
+		c.counts.Paused++
+		e.RetryAfter = 0
 	case ErrClosed:
 		c.counts.Closed++
 		e.RetryAfter = 0

@@ -500,6 +500,105 @@ func TestClose(t *testing.T) {
 	})
 }
 
+func TestPause(t *testing.T) {
+	inBubble(t, "nobody is let in until it is resumed, and then all that there is room for", func(t *testing.T) {
+		g := newGate(t, gate.Config{Limit: 2})
+		p := acquire(t, g)
+		g.Pause()
+		g.Pause()
+		a, b := call(t.Context(), g), call(t.Context(), g)
+		p.Release()
+		synctest.Wait()
+		if err := g.SetLimit(3); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if s := g.Stats(); !a.waits() || !b.waits() || !s.Paused {
+			t.Fatalf("let in: %+v", s)
+		}
+		g.Resume()
+		synctest.Wait()
+		if s := g.Stats(); !a.holds() || !b.holds() || s.Paused {
+			t.Fatalf("not let in: %+v", s)
+		}
+		a.permit.Release()
+		b.permit.Release()
+	})
+
+	inBubble(t, "whose wait has to end meanwhile is told so", func(t *testing.T) {
+		g := newGate(t, gate.Config{Limit: 1, MaxWaiting: 1, MaxWait: time.Second})
+		g.Pause()
+		waiter := call(t.Context(), g)
+		_, tooMany := g.Acquire(t.Context())
+		time.Sleep(time.Second)
+		synctest.Wait()
+		for _, err := range []error{waiter.err, tooMany} {
+			if !errors.Is(err, gate.ErrPaused) || !errors.Is(err, gate.ErrRejected) || errors.Is(err, gate.ErrWaitTimeout) {
+				t.Errorf("got %v", err)
+			}
+		}
+		if got := g.Stats().Counts.Paused; got != 2 {
+			t.Errorf("%d were counted", got)
+		}
+		g.Resume()
+		acquire(t, g).Release()
+	})
+
+	t.Run("a gate that is closed stays so", func(t *testing.T) {
+		g := newGate(t, gate.Config{Limit: 1})
+		g.Pause()
+		g.Close()
+		g.Resume()
+		if _, err := g.Acquire(t.Context()); !errors.Is(err, gate.ErrClosed) {
+			t.Errorf("got %v", err)
+		}
+	})
+}
+
+func TestDrain(t *testing.T) {
+	inBubble(t, "it returns when the last permit is back, for all that drain", func(t *testing.T) {
+		g := newGate(t, gate.Config{Limit: 2})
+		a, b := acquire(t, g), acquire(t, g)
+		waiter := call(t.Context(), g)
+		done := make(chan error, 2)
+		for range 2 {
+			go func() { done <- g.Drain(t.Context()) }()
+		}
+		synctest.Wait()
+		if !errors.Is(waiter.err, gate.ErrClosed) {
+			t.Errorf("the waiter got %v", waiter.err)
+		}
+		a.Release()
+		synctest.Wait()
+		if len(done) > 0 {
+			t.Fatal("it did not wait for the last permit")
+		}
+		b.Release()
+		for range 2 {
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+		}
+		if err := g.Drain(t.Context()); err != nil {
+			t.Errorf("again: %v", err)
+		}
+	})
+
+	inBubble(t, "it waits no longer than its context", func(t *testing.T) {
+		g := newGate(t, gate.Config{Limit: 1})
+		p := acquire(t, g)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := g.Drain(ctx); err != context.DeadlineExceeded {
+			t.Errorf("got %v", err)
+		}
+		p.Release()
+		if err := g.Drain(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 func TestRelease(t *testing.T) {
 	t.Run("twice is a panic, and takes nobody's permit away", func(t *testing.T) {
 		g := newGate(t, gate.Config{Limit: 1})

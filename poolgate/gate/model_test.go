@@ -21,6 +21,7 @@ type model struct {
 	now      time.Duration
 	inFlight map[string]int
 	wave     int
+	paused   bool
 	closed   bool
 	queue    []*modelCaller
 }
@@ -41,6 +42,9 @@ func (m *model) allInFlight() (n int) {
 }
 
 func (m *model) room(class gate.Class) bool {
+	if m.paused || m.closed {
+		return false
+	}
 	if class.Max > 0 && m.inFlight[class.Name] >= class.Max {
 		return false
 	}
@@ -108,7 +112,7 @@ func (m *model) arrive(class gate.Class, deadline time.Duration) *modelCaller {
 	case m.closed:
 		c.decided, c.err = true, gate.ErrClosed
 	case !m.room(class) && waiting >= max(class.MaxWaiting, 0): // NoWaiting is negative
-		c.decided, c.err = true, gate.ErrQueueFull
+		c.decided, c.err = true, m.unlessPaused(gate.ErrQueueFull)
 	default:
 		m.queue = append(m.queue, c)
 		m.serve()
@@ -122,6 +126,13 @@ func (m *model) release(c *modelCaller) {
 		m.wave = 0
 	}
 	m.serve()
+}
+
+func (m *model) unlessPaused(reason error) error {
+	if m.paused {
+		return gate.ErrPaused
+	}
+	return reason
 }
 
 func (m *model) leave(gone func(c *modelCaller) error) {
@@ -144,7 +155,7 @@ func (m *model) pass(d time.Duration) {
 		case c.deadline > 0 && c.deadline < timeout && c.deadline <= m.now:
 			return context.DeadlineExceeded
 		case timeout <= m.now:
-			return gate.ErrWaitTimeout
+			return m.unlessPaused(gate.ErrWaitTimeout)
 		}
 		return nil
 	})
@@ -200,18 +211,26 @@ func drive(t *testing.T, config gate.Config, steps []byte) {
 			time.Sleep(d)
 			m.pass(d)
 		case 7:
-			if arg == 31 {
+			switch {
+			case arg == 31:
 				g.Close()
 				m.closed = true
 				m.leave(func(*modelCaller) error { return gate.ErrClosed })
-				break
+			case arg > 28:
+				g.Pause()
+				m.paused = true
+			case arg > 20:
+				g.Resume()
+				m.paused = false
+				m.serve()
+			default:
+				limit := 1 + arg%4
+				if err := g.SetLimit(limit); err != nil {
+					t.Fatal(err)
+				}
+				m.config.Limit = limit
+				m.serve()
 			}
-			limit := 1 + arg%4
-			if err := g.SetLimit(limit); err != nil {
-				t.Fatal(err)
-			}
-			m.config.Limit = limit
-			m.serve()
 		}
 		synctest.Wait()
 

@@ -6,6 +6,7 @@ import "time"
 type Stats struct {
 	Mode       Mode
 	Limit      int // permits that may be out
+	Paused     bool
 	InFlight   int // permits that are out; above Limit for a while after the limit was lowered
 	Waiting    int // callers in the queues
 	MaxWaiting int // how many there may be in the queue of DefaultClass
@@ -37,6 +38,7 @@ type Counts struct {
 
 	QueueFull   uint64 // refused with ErrQueueFull
 	WaitTimeout uint64 // refused with ErrWaitTimeout
+	Paused      uint64 // refused with ErrPaused
 	Closed      uint64 // refused with ErrClosed
 	Canceled    uint64 // left because their context ended while they waited
 }
@@ -47,6 +49,7 @@ func (c *Counts) add(d Counts) {
 	c.WaitDuration += d.WaitDuration
 	c.QueueFull += d.QueueFull
 	c.WaitTimeout += d.WaitTimeout
+	c.Paused += d.Paused
 	c.Closed += d.Closed
 	c.Canceled += d.Canceled
 }
@@ -59,6 +62,7 @@ func (g *Gate) Stats() Stats {
 	s := Stats{
 		Mode:       g.config.Mode,
 		Limit:      g.limit,
+		Paused:     g.paused,
 		InFlight:   g.inFlight,
 		Waiting:    g.waiting,
 		MaxWaiting: queueBound(g.classes[0].MaxWaiting, g.limit),

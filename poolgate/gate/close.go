@@ -1,0 +1,72 @@
+package gate
+
+import "context"
+
+// Pause lets nobody in until Resume, for a failover or a migration. Permits
+// that are out stay good. Whoever comes waits as at any time; if its wait has to
+// end meanwhile, or if it may not wait at all, it is refused with ErrPaused.
+// Pausing twice is pausing once.
+func (g *Gate) Pause() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.paused, g.barred = true, true
+}
+
+// Resume ends a Pause, and lets in those who waited for it. Without one it does
+// nothing.
+func (g *Gate) Resume() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.paused, g.barred = false, g.closed
+	g.serve()
+}
+
+// Close stops admission for good: it refuses everybody who waits, and whoever
+// comes later, with ErrClosed. Permits that are out stay good until they are
+// released. Close does not wait for them, as Drain does, and may be called
+// again.
+func (g *Gate) Close() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.close()
+}
+
+// Drain closes the gate and waits until the last permit has come back, for a
+// shutdown in good order. It returns ctx.Err() if ctx ends before that, with the
+// gate closed nevertheless; it may then be called again, also by several at
+// once.
+func (g *Gate) Drain(ctx context.Context) error {
+	g.mu.Lock()
+	g.close()
+	if g.inFlight == 0 {
+		g.mu.Unlock()
+		return nil
+	}
+	if g.drained == nil {
+		g.drained = make(chan struct{})
+	}
+	drained := g.drained
+	g.mu.Unlock()
+	select {
+	case <-drained:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// close is called with g.mu held.
+func (g *Gate) close() {
+	g.closed, g.barred = true, true
+	now := g.now()
+	for _, c := range g.classes {
+		for w := c.queue.head; w != nil; w = c.queue.head {
+			waited := g.dequeue(w, now)
+			w.err = g.reject(c, ErrClosed, waited)
+			w.ready <- struct{}{}
+		}
+	}
+	if g.timer != nil {
+		g.timer.Stop()
+	}
+}
