@@ -1,0 +1,82 @@
+package conformance
+
+import (
+	"database/sql"
+	"testing"
+)
+
+// Differences is what a driver does in its own way, gated or not.
+type Differences struct {
+	// Cancelled is the SQLSTATE of a statement whose context ended while it
+	// ran, or "" where the error is the context's own. pgx gives up the
+	// connection and leaves the statement to be cancelled behind its back;
+	// lib/pq asks the server to cancel, and returns what that answers.
+	Cancelled string
+
+	// RepeatsKilled: a statement outside a transaction whose backend is
+	// killed while it runs is run again, on another connection. lib/pq
+	// answers driver.ErrBadConn also where the statement has been sent, and
+	// database/sql repeats what ends so. pgx returns the server's 57P01.
+	RepeatsKilled bool
+
+	// ManyResults: one query may be many statements, whose results are read
+	// by NextResultSet. It is lib/pq's simple protocol, which a query without
+	// arguments goes by. pgx prepares each query and gets 42601.
+	ManyResults bool
+
+	// Snapshot: sql.LevelSnapshot stands for repeatable read. lib/pq refuses
+	// it as unknown.
+	Snapshot bool
+
+	// NullElements is a slice of "a" and NULL as an array is scanned into:
+	// lib/pq wants elements that are each an sql.Scanner, pgx pointers.
+	NullElements any
+
+	// OtherScan and OtherAny are ColumnType.ScanType and what lands in an
+	// *any, for types that the driver has no Go type for: PostgreSQL's text,
+	// as a string or as bytes.
+	OtherScan, OtherAny string
+
+	// Scan and Any are exceptions from the suite's table of columns.
+	Scan, Any map[string]string
+
+	// NamesEnumByOID: ColumnType.DatabaseTypeName of a type that the driver
+	// does not know is its number. For lib/pq it is empty.
+	NamesEnumByOID bool
+}
+
+// differences is the table of all differences, by Driver.Name.
+var differences = map[string]Differences{
+	"pgx": {
+		Cancelled:      "",
+		RepeatsKilled:  false,
+		ManyResults:    false,
+		Snapshot:       true,
+		NullElements:   []*string{new("a"), nil},
+		OtherScan:      "string",
+		OtherAny:       "string",
+		Scan:           map[string]string{"numeric(10,2)": "float64"},
+		NamesEnumByOID: true,
+	},
+	"pq": {
+		Cancelled:      "57014",
+		RepeatsKilled:  true,
+		ManyResults:    true,
+		Snapshot:       false,
+		NullElements:   []sql.NullString{{String: "a", Valid: true}, {}},
+		OtherScan:      "interface {}",
+		OtherAny:       "[]uint8",
+		Scan:           map[string]string{"time": "time.Time"},
+		Any:            map[string]string{"time": "time.Time"},
+		NamesEnumByOID: false,
+	},
+}
+
+func differencesOf(t *testing.T, d Driver) Differences {
+	t.Helper()
+	diff, ok := differences[d.Name()]
+	if !ok {
+		t.Fatalf("driver %q is not in the table of differences", d.Name())
+	}
+	return diff
+}

@@ -1,0 +1,63 @@
+package conformance
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"testing"
+
+	"github.com/poolgate/poolgate/poolgate"
+)
+
+// Driver is what the suite has to know of an adapter.
+type Driver interface {
+	// Name is the driver's row in the table of differences.
+	Name() string
+
+	// Open is the adapter's Open.
+	Open(dsn string, config poolgate.Config) (*poolgate.DB, error)
+
+	// Connector returns the connector that Open makes its pool of.
+	Connector(dsn string) (driver.Connector, error)
+
+	// Array returns what to scan a PostgreSQL array into dest with, a pointer
+	// to a slice.
+	Array(dest any) any
+
+	// Copy writes rows by COPY, in the way that is the driver's own, and
+	// returns how many rows the server has taken.
+	Copy(ctx context.Context, db *poolgate.DB, table string, columns []string, rows [][]any) (int64, error)
+
+	// Raw takes the driver's own connection out of conn by poolgate.Raw,
+	// finds out its backend's process by means that only that connection has,
+	// and returns what f returns for it.
+	Raw(conn *sql.Conn, f func(pid int) error) error
+}
+
+// Run runs the suite.
+func Run(t *testing.T, d Driver) {
+	for _, part := range []struct {
+		name string
+		test func(*testing.T, Driver)
+	}{
+		{"values", testValues},
+		{"nulls", testNulls},
+		{"arrays", testArrays},
+		{"results", testResults},
+		{"columns", testColumns},
+		{"transactions", testTransactions},
+		{"conflicts", testConflicts},
+		{"statements", testStatements},
+		{"cancellation", testCancellation},
+		{"errors", testErrors},
+		{"killed backends", testKilledBackends},
+		{"copy", testCopy},
+		{"raw", testRaw},
+		{"sessions", testSessions},
+		{"permits", testPermits},
+		{"closing", testClosing},
+		{"wrong DSNs", testWrongDSNs},
+	} {
+		t.Run(part.name, func(t *testing.T) { part.test(t, d) })
+	}
+}

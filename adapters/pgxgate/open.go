@@ -1,0 +1,111 @@
+package pgxgate
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"maps"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/stdlib"
+
+	"github.com/poolgate/poolgate/adapters/internal/dsn"
+	"github.com/poolgate/poolgate/adapters/internal/socket"
+	"github.com/poolgate/poolgate/poolgate"
+)
+
+// DefaultConnectTimeout bounds each attempt to connect where the DSN and the
+// environment have no connect_timeout: whoever connects holds a permit, and a
+// host that never answers would keep it.
+const DefaultConnectTimeout = 30 * time.Second
+
+// Open returns a gated pool of pgx connections to the server that name says:
+// a postgres:// URL or a list of key=value, as libpq has them. What name leaves
+// out comes from the PG* variables of the environment, the password file and
+// pgx's defaults, which an empty name is made of entirely.
+//
+// Open does not connect, so that it neither takes time nor fails for a server
+// that is not there: PingContext says whether it is. It returns an error for a
+// name that pgx cannot parse, without the password that may be in it, and for
+// a field of config that poolgate.Wrap refuses.
+//
+// The pool belongs to the DB, whatever config.CloseInner says: Close closes
+// its connections.
+func Open(name string, config poolgate.Config) (*poolgate.DB, error) {
+	c, err := connector(name)
+	if err != nil {
+		return nil, fmt.Errorf("pgxgate: %w", err)
+	}
+	inner := sql.OpenDB(c)
+	config.CloseInner = true
+	db, err := poolgate.Wrap(inner, config)
+	if err != nil {
+		inner.Close()
+		return nil, err
+	}
+	return db, nil
+}
+
+func connector(name string) (driver.Connector, error) {
+	config, err := parse(name)
+	if err != nil {
+		return nil, err
+	}
+	return stdlib.GetConnector(*config, stdlib.OptionShouldPing(shouldPing)), nil
+}
+
+// shouldPing says whether a connection that was idle needs a sign of life
+// before it is used again. After a second it does, as pgx itself has it, and
+// before that if there is something to read on it. Otherwise, after a restart
+// of the server, a statement would fail on each connection that was used within
+// the last second.
+func shouldPing(_ context.Context, idle stdlib.ShouldPingParams) bool {
+	return idle.IdleDuration > time.Second || socket.Unread(idle.Conn.PgConn().Conn())
+}
+
+func parse(name string) (*pgx.ConnConfig, error) {
+	config, err := pgx.ParseConfig(name)
+	if err != nil {
+		return nil, dsn.ParseError(reason(err))
+	}
+	if err := dsn.CheckSettings(maps.Keys(config.RuntimeParams)); err != nil {
+		return nil, err
+	}
+	// pgx ends the password at the first '@', where others end it at the last:
+	// what follows would be the host, and stand in the error of its look-up.
+	for _, host := range hosts(config) {
+		if strings.Contains(host, "@") {
+			return nil, dsn.Errorf("an '@' in the host: in a password write it as %%40")
+		}
+	}
+	if config.ConnectTimeout == 0 {
+		config.ConnectTimeout = DefaultConnectTimeout
+	}
+	return config, nil
+}
+
+func hosts(config *pgx.ConnConfig) []string {
+	hosts := []string{config.Host}
+	for _, fallback := range config.Fallbacks {
+		hosts = append(hosts, fallback.Host)
+	}
+	return hosts
+}
+
+// reason returns what is wrong according to err, without the DSN in it, whose
+// password pgx masks only as well as it can.
+func reason(err error) error {
+	if _, ok := errors.AsType[*pgconn.ParseConfigError](err); !ok {
+		return err
+	}
+	message := err.Error()
+	if end := strings.LastIndex(message, "`: "); end >= 0 {
+		message = message[end+len("`: "):]
+	}
+	return errors.New(message)
+}

@@ -1,0 +1,2 @@
+// Package pqgate opens PostgreSQL through lib/pq, gated.
+package pqgate

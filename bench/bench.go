@@ -1,0 +1,133 @@
+package bench
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"sync/atomic"
+
+	"github.com/poolgate/poolgate/adapters/pgxgate"
+	"github.com/poolgate/poolgate/poolgate"
+	"github.com/poolgate/poolgate/poolgate/gate"
+)
+
+// Config says what to measure.
+type Config struct {
+	DSN     string // the server: a URL or a list of key=value
+	Ops     int    // operations in each run, at least 1
+	Seed    uint64 // of the workload
+	Limit   int    // permits of the semaphore and size of the waves, at least 1
+	MaxOpen int    // connections that the unbounded strategy may open; 0 for any number
+}
+
+// A Case names a run.
+type Case struct {
+	Form     Form     `json:"form"`
+	Driver   Driver   `json:"driver"`
+	Strategy Strategy `json:"strategy"`
+}
+
+// String returns "faithful pgx semaphore" and the like.
+func (c Case) String() string {
+	return fmt.Sprintf("%s %s %s", c.Form, c.Driver, c.Strategy)
+}
+
+// Cases returns each combination, in the order in which they run.
+func Cases(forms []Form, drivers []Driver, strategies []Strategy) []Case {
+	var cases []Case
+	for _, f := range forms {
+		for _, d := range drivers {
+			for _, s := range strategies {
+				cases = append(cases, Case{f, d, s})
+			}
+		}
+	}
+	return cases
+}
+
+// A Bench runs the workload on one server. Only one run is under way at a
+// time; it is not safe for concurrent use, but for Done.
+type Bench struct {
+	// Done counts the operations of the run under way that have ended, well
+	// or not. Run sets it to zero when it begins.
+	Done atomic.Int64
+
+	config   Config
+	plan     []Op
+	server   Server
+	admin    *poolgate.DB // makes and checks the tables
+	observer *sql.Conn    // has nothing else to do, see sampler
+}
+
+// adminLimit leaves one connection for the observer, and one for the rest.
+const adminLimit = 2
+
+// Open connects to the server. It returns an error that names the field of
+// config that is wrong.
+func Open(ctx context.Context, config Config) (_ *Bench, err error) {
+	switch {
+	case config.Ops < 1:
+		return nil, fmt.Errorf("bench: Config.Ops must be at least 1, got %d", config.Ops)
+	case config.Limit < 1:
+		return nil, fmt.Errorf("bench: Config.Limit must be at least 1, got %d", config.Limit)
+	case config.MaxOpen < 0:
+		return nil, fmt.Errorf("bench: Config.MaxOpen must not be negative, got %d", config.MaxOpen)
+	}
+	dsn, err := withSettings(config.DSN, map[string]string{"application_name": applicationName + " observer"})
+	if err != nil {
+		return nil, fmt.Errorf("bench: %w", err)
+	}
+	b := &Bench{config: config, plan: Plan(config.Ops, config.Seed)}
+	b.admin, err = pgxgate.Open(dsn, poolgate.Config{Gate: gate.Config{Limit: adminLimit}})
+	if err != nil {
+		return nil, fmt.Errorf("bench: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			b.Close()
+		}
+	}()
+	if b.observer, err = b.admin.Conn(ctx); err != nil {
+		return nil, fmt.Errorf("bench: connecting: %w", err)
+	}
+	if b.server, err = askServer(ctx, b.observer); err != nil {
+		return nil, fmt.Errorf("bench: %w", err)
+	}
+	if config.Limit > b.server.MaxConnections {
+		return nil, fmt.Errorf("bench: Config.Limit is %d, but the server's max_connections is %d", config.Limit, b.server.MaxConnections)
+	}
+	return b, nil
+}
+
+// Server returns what the server has said of itself.
+func (b *Bench) Server() Server { return b.server }
+
+// Close drops the tables and closes the connections.
+func (b *Bench) Close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), sampleTimeout)
+	defer cancel()
+	var errs []error
+	if b.observer != nil {
+		errs = append(errs, b.observer.Close(), dropTables(ctx, b.admin.DB))
+	}
+	errs = append(errs, b.admin.Close())
+	return errors.Join(errs...)
+}
+
+// fresh makes ready for a run: no connection of the run before, empty tables,
+// and none of its changes left for the next checkpoint to write.
+func (b *Bench) fresh(ctx context.Context, form Form) error {
+	if err := awaitNoConnections(ctx, b.observer); err != nil {
+		return err
+	}
+	if err := freshTables(ctx, b.admin.DB, form); err != nil {
+		return err
+	}
+	if b.server.Checkpoint {
+		if _, err := b.admin.ExecContext(ctx, "CHECKPOINT"); err != nil {
+			return fmt.Errorf("checkpoint: %w", err)
+		}
+	}
+	return nil
+}

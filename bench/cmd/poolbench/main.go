@@ -1,0 +1,141 @@
+// Command poolbench sends the article's 35,000 operations through a connection
+// pool in four ways, on two drivers, and shows what each of them did. Without
+// arguments it starts a PostgreSQL of its own; see poolbench -h.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+
+	"github.com/spf13/pflag"
+
+	"github.com/poolgate/poolgate/bench"
+	"github.com/poolgate/poolgate/internal/pgserver"
+)
+
+// The exit codes.
+const (
+	exitFailed      = 1
+	exitUsage       = 2
+	exitInterrupted = 130 // as a shell has it: 128 + SIGINT
+)
+
+// serverConnections is what the article allowed its server.
+const serverConnections = 2000
+
+func main() {
+	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
+}
+
+func run(args []string, stdout, stderr io.Writer) int {
+	o, err := parse(args, stderr)
+	if errors.Is(err, pflag.ErrHelp) {
+		return 0
+	}
+	if err != nil {
+		fmt.Fprintf(stderr, "poolbench: %v\nSee poolbench -h.\n", err)
+		return exitUsage
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop) // who asks twice does not want it to end cleanly
+	switch err := benchmark(ctx, o, stdout, stderr); {
+	case err == nil:
+		return 0
+	case ctx.Err() != nil && errors.Is(err, context.Canceled):
+		fmt.Fprintln(stderr, "poolbench: interrupted")
+		return exitInterrupted
+	default:
+		fmt.Fprintf(stderr, "poolbench: %v\n", err)
+		return exitFailed
+	}
+}
+
+// benchmark does everything, and prints and writes what it has even if it
+// comes to an early end.
+func benchmark(ctx context.Context, o options, stdout, stderr io.Writer) (err error) {
+	config := o.config
+	binDir := ""
+	if config.DSN == "" {
+		var server *pgserver.Server
+		if server, err = pgserver.Start(ctx, pgserver.Config{MaxConnections: serverConnections}); err != nil {
+			return err
+		}
+		defer func() { closing(&err, server.Close()) }()
+		config.DSN, binDir = server.DSN(), server.BinDir()
+	}
+	pgbench := ""
+	if o.reference {
+		if pgbench, err = bench.FindPgbench(binDir); err != nil {
+			return fmt.Errorf("--reference: %w", err)
+		}
+	}
+	b, err := bench.Open(ctx, config)
+	if err != nil {
+		return err
+	}
+	defer func() { closing(&err, b.Close()) }()
+
+	report := bench.NewReport(config, b.Server())
+	fmt.Fprintf(stderr, "PostgreSQL %s, %d operations in each run, seed %d\n", b.Server().Version, config.Ops, config.Seed)
+	failed := measure(ctx, b, o, pgbench, report, stderr)
+	report.Interrupted = ctx.Err() != nil
+	if err := report.Print(stdout); err != nil {
+		return err
+	}
+	if err := report.Write(o.out); err != nil {
+		return err
+	}
+	fmt.Fprintf(stdout, "\nwritten to %s\n", filepath.Join(o.out, "report.json, connections.svg, times.svg (and .png)"))
+	return failed
+}
+
+// measure does all runs and puts them into the report. It stops at the first
+// that has no result, and goes on after one whose rows are wrong.
+func measure(ctx context.Context, b *bench.Bench, o options, pgbench string, report *bench.Report, stderr io.Writer) error {
+	cases := bench.Cases(o.forms, o.drivers, o.strategies)
+	var clients []int
+	if pgbench != "" {
+		clients = bench.ReferenceClients(o.config.Limit)
+	}
+	progress := newProgress(stderr, &b.Done, cases, len(clients)*len(o.forms), o.config.Ops)
+	defer progress.close()
+	var wrong error
+	for _, c := range cases {
+		progress.begin(c.String(), weight(c))
+		run, err := b.Run(ctx, c)
+		if err != nil {
+			return err
+		}
+		progress.end(run.Seconds, run.OpsPerSecond, run.Errors)
+		report.Runs = append(report.Runs, run)
+		if !run.Verified {
+			wrong = fmt.Errorf("%s: %s", c, run.Problem)
+		}
+	}
+	for _, form := range o.forms {
+		for _, n := range clients {
+			progress.begin(fmt.Sprintf("%s pgbench, %d clients", form, n), concurrentWeight)
+			ref, err := b.Reference(ctx, pgbench, form, n)
+			if err != nil {
+				return err
+			}
+			progress.end(ref.Seconds, ref.OpsPerSecond, ref.Errors)
+			report.Reference = append(report.Reference, ref)
+		}
+	}
+	return wrong
+}
+
+// closing keeps the first error.
+func closing(err *error, closed error) {
+	if *err == nil {
+		*err = closed
+	}
+}

@@ -1,0 +1,148 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"slices"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"github.com/poolgate/poolgate/bench"
+)
+
+const (
+	defaultOps   = 35000 // the article's number
+	quickDivisor = 10
+)
+
+// options is what the command line asks for.
+type options struct {
+	config     bench.Config
+	forms      []bench.Form
+	drivers    []bench.Driver
+	strategies []bench.Strategy
+	out        string
+	reference  bool
+}
+
+const usage = `poolbench sends the same reads and writes through a connection pool in four
+ways, on two drivers, and compares them: time, latency, connections, errors.
+
+Strategies
+  sequential  one operation after another, on one connection
+  unbounded   all at once, with nothing in front of the pool
+  semaphore   all at once, through a gate that keeps --limit connections in use
+  chunked     all at once, through a gate that lets them in by waves of --limit
+
+Forms
+  faithful    the statements that SQLAlchemy sends, without an index on b(a_id)
+  idiomatic   with that index, autocommit, one round trip for each operation
+
+Without --dsn, and unless the environment has POOLGATE_DSN, it starts a
+PostgreSQL of its own with 2000 connections and takes it down at the end. In a
+database that it is given, it works in the schema "poolbench", in the tables a
+and b, which it drops at the end.
+
+Examples
+  poolbench                                     the article's 35,000 operations
+  poolbench --quick --form both --reference     a tenth, both forms, beside pgbench
+  poolbench --drivers pgx --strategies semaphore,chunked --limit 20
+  poolbench --dsn postgres://me@db.example/test --ops 5000
+
+Flags
+`
+
+// parse reads the command line. It prints the help on stderr, if that is what
+// is asked for, and returns pflag.ErrHelp.
+func parse(args []string, stderr io.Writer) (options, error) {
+	var o options
+	flags := pflag.NewFlagSet("poolbench", pflag.ContinueOnError)
+	flags.SetOutput(stderr)
+	flags.SortFlags = false
+	flags.Usage = func() { fmt.Fprint(stderr, usage, flags.FlagUsages()) }
+
+	flags.IntVar(&o.config.Ops, "ops", defaultOps, "operations in each run, reads and writes half and half")
+	flags.IntVar(&o.config.Limit, "limit", 40, "permits of the semaphore, and size of the waves")
+	flags.IntVar(&o.config.MaxOpen, "max-open", defaultMaxOpen, "connections that the unbounded strategy may open; 0 for any\nnumber, which is what database/sql does by itself")
+	drivers := flags.StringSlice("drivers", names(bench.Drivers()), "drivers to run on")
+	strategies := flags.StringSlice("strategies", names(bench.Strategies()), "strategies to run")
+	form := flags.String("form", string(bench.Faithful), "faithful, idiomatic or both")
+	flags.StringVar(&o.config.DSN, "dsn", "", "server to use, a postgres:// URL or a list of key=value")
+	flags.Uint64Var(&o.config.Seed, "seed", 0, "seed of the workload; without it a random one, which is printed")
+	flags.StringVar(&o.out, "out", "poolbench-out", "folder for report.json and the pictures")
+	quick := flags.Bool("quick", false, fmt.Sprintf("a tenth of the operations: --ops %d", defaultOps/quickDivisor))
+	flags.BoolVar(&o.reference, "reference", false, "add rows by pgbench with the same statements: what a client can\nat best get")
+
+	if err := flags.Parse(args); err != nil {
+		return o, err
+	}
+	if flags.NArg() > 0 {
+		return o, fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	}
+	if *quick {
+		if flags.Changed("ops") {
+			return o, fmt.Errorf("--quick and --ops exclude each other")
+		}
+		o.config.Ops = defaultOps / quickDivisor
+	}
+	if !flags.Changed("seed") {
+		o.config.Seed = uint64(rand.Uint32()) // short enough to be typed again
+	}
+	return o, o.check(*form, *drivers, *strategies)
+}
+
+func (o *options) check(form string, drivers, strategies []string) (err error) {
+	switch {
+	case o.config.Ops < 1:
+		return fmt.Errorf("--ops must be at least 1, got %d", o.config.Ops)
+	case o.config.Limit < 1:
+		return fmt.Errorf("--limit must be at least 1, got %d", o.config.Limit)
+	case o.config.MaxOpen < 0:
+		return fmt.Errorf("--max-open must not be negative, got %d", o.config.MaxOpen)
+	case o.out == "":
+		return fmt.Errorf("--out must name a folder")
+	}
+	if form == "both" {
+		o.forms = bench.Forms()
+	} else if o.forms, err = choose("--form", []string{form}, bench.Forms()); err != nil {
+		return fmt.Errorf("%w, or both", err)
+	}
+	if o.drivers, err = choose("--drivers", drivers, bench.Drivers()); err != nil {
+		return err
+	}
+	o.strategies, err = choose("--strategies", strategies, bench.Strategies())
+	return err
+}
+
+// choose returns those of all that were named, in the order of all.
+func choose[T ~string](flag string, named []string, all []T) ([]T, error) {
+	if len(named) == 0 {
+		return nil, fmt.Errorf("%s is empty; choose from %s", flag, strings.Join(names(all), ", "))
+	}
+	for _, name := range named {
+		if !slices.Contains(all, T(name)) {
+			return nil, fmt.Errorf("%s: unknown %q; choose from %s", flag, name, strings.Join(names(all), ", "))
+		}
+	}
+	var chosen []T
+	for _, one := range all {
+		if slices.Contains(named, string(one)) {
+			chosen = append(chosen, one)
+		}
+	}
+	return chosen, nil
+}
+
+func names[T ~string](all []T) []string {
+	names := make([]string, len(all))
+	for i, one := range all {
+		names[i] = string(one)
+	}
+	return names
+}
+
+// defaultMaxOpen is the article's pool: 3000 connections and 20 more, before
+// a server of 2000.
+const defaultMaxOpen = 3020

@@ -1,0 +1,108 @@
+package bench
+
+import (
+	"database/sql"
+	"errors"
+	"fmt"
+	"maps"
+	"net/url"
+	"slices"
+	"strings"
+
+	_ "github.com/jackc/pgx/v5/stdlib" // the bare pool of pgx
+	_ "github.com/lib/pq"              // the bare pool of lib/pq
+
+	"github.com/poolgate/poolgate/adapters/pgxgate"
+	"github.com/poolgate/poolgate/adapters/pqgate"
+	"github.com/poolgate/poolgate/poolgate"
+)
+
+// A Driver is one of the two that the benchmark runs on.
+type Driver string
+
+// The drivers.
+const (
+	PGX Driver = "pgx" // github.com/jackc/pgx/v5 through its stdlib package
+	PQ  Driver = "pq"  // github.com/lib/pq
+)
+
+// Drivers returns all drivers in the order in which they run.
+func Drivers() []Driver { return []Driver{PGX, PQ} }
+
+// openBare opens a pool with nothing in front of it.
+func (d Driver) openBare(dsn string) (*sql.DB, error) {
+	if d == PGX {
+		return sql.Open("pgx", dsn)
+	}
+	return sql.Open("postgres", dsn)
+}
+
+// openGated opens a pool with a gate in front.
+func (d Driver) openGated(dsn string, config poolgate.Config) (*poolgate.DB, error) {
+	if d == PGX {
+		return pgxgate.Open(dsn, config)
+	}
+	return pqgate.Open(dsn, config)
+}
+
+// Settings returns what the benchmark adds to the DSN for this driver and
+// form, unless the DSN says otherwise. docs/benchmark.md has the measurements
+// behind it.
+func (d Driver) Settings(form Form) map[string]string {
+	switch {
+	case d == PQ:
+		// Without it each statement with parameters is two round trips.
+		return map[string]string{"binary_parameters": "yes"}
+	case form == Faithful:
+		// pgx would prepare each statement under a name, and PostgreSQL turn
+		// to a generic plan after five executions. See selectChildren.
+		return map[string]string{"default_query_exec_mode": "cache_describe"}
+	}
+	return nil
+}
+
+// The tables lie in a schema of their own, which leaves alone whatever there
+// is in a database that --dsn names, and the connections carry a name by which
+// the sampler knows them.
+const (
+	schemaName      = "poolbench"
+	applicationName = "poolbench"
+)
+
+// connectionString returns dsn with the settings for this driver and form.
+func (d Driver) connectionString(dsn string, form Form) (string, error) {
+	return withSettings(dsn, map[string]string{
+		"search_path":      schemaName,
+		"application_name": applicationName,
+	}, d.Settings(form))
+}
+
+func isURL(dsn string) bool {
+	return strings.HasPrefix(dsn, "postgres://") || strings.HasPrefix(dsn, "postgresql://")
+}
+
+// withSettings returns dsn, a URL or a list of key=value, with the settings in
+// it. What the DSN said of the same names is replaced.
+func withSettings(dsn string, settings ...map[string]string) (string, error) {
+	all := map[string]string{}
+	for _, s := range settings {
+		maps.Copy(all, s)
+	}
+	if !isURL(dsn) {
+		for _, name := range slices.Sorted(maps.Keys(all)) {
+			dsn += fmt.Sprintf(" %s='%s'", name, all[name]) // the last one counts
+		}
+		return dsn, nil
+	}
+	u, err := url.Parse(dsn)
+	if err != nil {
+		// The error of url.Parse quotes the URL, and a password with it.
+		return "", errors.New("the DSN is not a valid URL; in a password write what is not a letter or a digit as %40 and the like")
+	}
+	query := u.Query()
+	for name, value := range all {
+		query.Set(name, value)
+	}
+	u.RawQuery = strings.ReplaceAll(query.Encode(), "+", "%20") // pgx takes a + for what it is
+	return u.String(), nil
+}

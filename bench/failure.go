@@ -1,0 +1,101 @@
+package bench
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"syscall"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/lib/pq/pqerror"
+
+	"github.com/poolgate/poolgate/poolgate/gate"
+)
+
+// A commitError comes from the call that commits. Unless the server has said
+// that it did not, the transaction may be committed all the same.
+type commitError struct{ err error }
+
+func (e *commitError) Error() string { return e.err.Error() }
+func (e *commitError) Unwrap() error { return e.err }
+
+// sqlState returns the SQLSTATE in err, which both drivers' errors have, or "".
+func sqlState(err error) string {
+	if e, ok := errors.AsType[interface {
+		error
+		SQLState() string
+	}](err); ok {
+		return e.SQLState()
+	}
+	return ""
+}
+
+// maybeCommitted reports whether a write that failed with err may have been
+// committed. In doubt it has: that costs the verification one write that it
+// cannot count on, and no truth.
+func maybeCommitted(err error) bool {
+	if _, ok := errors.AsType[*commitError](err); !ok {
+		return false
+	}
+	switch state := sqlState(err); {
+	case errors.Is(err, gate.ErrRejected), notConnected(err):
+		return false
+	case state == "":
+		return true
+	default:
+		// The server went away (class 57P) or so did the connection (08);
+		// everything else is the server's word that nothing was committed.
+		return state[:2] == "08" || state[:3] == "57P"
+	}
+}
+
+// notConnected reports whether err says that there was no connection to begin
+// with.
+func notConnected(err error) bool {
+	if _, ok := errors.AsType[*pgconn.ConnectError](err); ok {
+		return true
+	}
+	op, ok := errors.AsType[*net.OpError](err)
+	return ok && op.Op == "dial"
+}
+
+// failureKind names what err is, so that like failures are counted together:
+// the SQLSTATE where the server refused, otherwise the class of the error.
+func failureKind(err error) string {
+	if state := sqlState(err); state != "" {
+		if name := pqerror.Code(state).Name(); name != "" {
+			return state + " " + name
+		}
+		return "SQLSTATE " + state
+	}
+	switch {
+	case errors.Is(err, gate.ErrQueueFull):
+		return "gate: queue full"
+	case errors.Is(err, gate.ErrWaitTimeout):
+		return "gate: wait timeout"
+	case errors.Is(err, gate.ErrClosed):
+		return "gate: closed"
+	case errors.Is(err, errWrongRows):
+		return "wrong rows"
+	case errors.Is(err, context.Canceled):
+		return "canceled"
+	}
+	prefix := "connection lost"
+	if notConnected(err) {
+		prefix = "connect"
+	}
+	if errno, ok := errors.AsType[syscall.Errno](err); ok {
+		return prefix + ": " + errno.Error()
+	}
+	if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() {
+		return prefix + ": timeout"
+	}
+	switch {
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, driver.ErrBadConn):
+		return prefix
+	}
+	return fmt.Sprintf("%T", err)
+}

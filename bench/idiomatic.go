@@ -1,0 +1,60 @@
+package bench
+
+import (
+	"context"
+	"database/sql"
+)
+
+// A write is one statement, and so one round trip and one transaction. The
+// first and the third parent get two children, the second gets one.
+const insertFamilies = `
+WITH parent AS (
+	INSERT INTO a (data) VALUES ($1), ($2), ($3) RETURNING id, data
+)
+INSERT INTO b (a_id)
+SELECT id FROM parent UNION ALL SELECT id FROM parent WHERE data <> $2`
+
+func idiomaticWrite(ctx context.Context, db *sql.DB, op Op) error {
+	data := op.Data()
+	if _, err := db.ExecContext(ctx, insertFamilies, data[0], data[1], data[2]); err != nil {
+		return &commitError{err}
+	}
+	return nil
+}
+
+// A read is one statement without parameters. LATERAL and OFFSET 0 have the
+// planner look the children up by the index, ten times: it would turn a plain
+// join into one that reads all of b.
+const selectFamilies = `
+SELECT a.id, a.data, a.create_date, b.id, b.data
+FROM (SELECT id, data, create_date FROM a LIMIT 10) a
+LEFT JOIN LATERAL (SELECT id, data FROM b WHERE a_id = a.id OFFSET 0) b ON true`
+
+func idiomaticRead(ctx context.Context, db *sql.DB) error {
+	rows, err := db.QueryContext(ctx, selectFamilies)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	parents := make([]parent, 0, parentsPerRead)
+	for rows.Next() {
+		var p parent
+		var childID sql.Null[int32]
+		var c child
+		if err := rows.Scan(&p.id, &p.data, &p.created, &childID, &c.data); err != nil {
+			return err
+		}
+		if n := len(parents); n == 0 || parents[n-1].id != p.id {
+			parents = append(parents, p)
+		}
+		if childID.Valid {
+			last := &parents[len(parents)-1]
+			c.id, c.parentID = childID.V, last.id
+			last.children = append(last.children, c)
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return err
+	}
+	return checkFamilies(parents)
+}
