@@ -1,0 +1,218 @@
+package rows
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+)
+
+var (
+	// ErrNoPrimaryKey is the error of [InsertMany] for a table without one,
+	// such as a view.
+	ErrNoPrimaryKey = errors.New("rows: InsertMany needs a primary key to tell rows apart")
+	// ErrRowsChanged is the error of [InsertMany] where a trigger stored fewer
+	// rows than were given, or under other keys.
+	ErrRowsChanged = errors.New("rows: InsertMany cannot find all rows again by their keys, as a trigger changed or dropped some")
+)
+
+// InsertMany stores many rows in one statement, and returns what became of
+// them: out[i] is the row of in[i], with its generated key and its defaults.
+//
+//	stored, err := rows.InsertMany[User](ctx, db, "users", []NewUser{{Name: "Ada"}, {Name: "Alan"}})
+//	ids, err := rows.InsertMany[int64](ctx, db, "users", []string{"Ada", "Alan"}, "name")
+//
+// columns are those to store. Without them they are all that In has, and a
+// field of In for which the table has no column is an error; what is not
+// stored gets its default. Out has the columns of the table that it has a field
+// for; or, if it is no struct, the primary key. In and Out may be one type, then
+// columns keep the key, which is still zero, from being stored.
+//
+// table is a name as in SQL: a, "public.a", or `"Mixed Case"`. It needs a
+// primary key, whose columns are either stored or have a default (serial,
+// identity, gen_random_uuid() and the like): PostgreSQL does not promise the
+// order of RETURNING, so each row is found by its key. Generated keys rise in
+// the order of in. Where the key is an identity the caller needs the right to
+// use its sequence.
+//
+// A field is what a driver takes as an argument, and NULL if it is a nil
+// pointer or the like; a slice is an array. The server converts from text, so
+// json, uuid, numeric or an enum may be strings.
+//
+// All rows are stored or none, but for [ErrRowsChanged], which comes after the
+// statement: in a transaction, roll back. The arrays are in memory as text, one
+// parameter per column, so that the number of rows is not bound by that of
+// parameters; one array may have up to a gigabyte. Before it, InsertMany asks
+// the server for the table's columns, which is one more round trip. Without
+// rows it does nothing.
+func InsertMany[Out, In any](ctx context.Context, q Queryer, table string, in []In, columns ...string) (out []Out, err error) {
+	if len(in) == 0 {
+		return []Out{}, nil
+	}
+	known, err := lookUp(ctx, q, table)
+	if err != nil {
+		return nil, err
+	}
+	from, err := newSource[In](known, columns)
+	if err != nil {
+		return nil, err
+	}
+	returned, err := returnedBy[Out](known)
+	if err != nil {
+		return nil, err
+	}
+	query, err := known.insert(from.columns, returned)
+	if err != nil {
+		return nil, err
+	}
+	args, err := from.arrays(in)
+	if err != nil {
+		return nil, err
+	}
+	out, err = Collect[Out](ctx, q, query, args...)
+	if err == nil && len(out) != len(in) {
+		return nil, fmt.Errorf("%w: %d rows were given, and %d found", ErrRowsChanged, len(in), len(out))
+	}
+	return out, err
+}
+
+// returnedBy returns the columns of t that make an Out.
+func returnedBy[Out any](t table) ([]column, error) {
+	var returned []column
+	typ := base(reflect.TypeFor[Out]())
+	if isColumns(typ) {
+		m, err := newLenientMapper(typ, t.names())
+		if err != nil {
+			return nil, err
+		}
+		returned, _, err = m.found(reflect.New(typ).Elem(), t)
+		if err == nil && len(returned) == 0 {
+			err = fmt.Errorf("rows: %v has a field for no column of %s", typ, t[0].Table)
+		}
+		return returned, err
+	}
+	for _, c := range t {
+		if c.Key {
+			returned = append(returned, c)
+		}
+	}
+	if len(returned) > 1 {
+		return nil, fmt.Errorf("rows: a %v takes one column, and the primary key of %s has %d: use a struct", typ, t[0].Table, len(returned))
+	}
+	return returned, nil
+}
+
+// found returns the columns of t for which value has a place, and their places.
+func (m *mapper) found(value reflect.Value, t table) (columns []column, places []any, err error) {
+	dest, err := m.dest(value)
+	if err != nil {
+		return nil, nil, err
+	}
+	for i, d := range dest {
+		if !isSink(d) {
+			columns, places = append(columns, t[i]), append(places, d)
+		}
+	}
+	return columns, places, nil
+}
+
+// A source takes the values of rows out of Ins.
+type source[In any] struct {
+	columns []column
+	value   reflect.Value // the In that is looked at, or what it points to
+	places  []any         // of the columns, as pointers into value
+}
+
+func newSource[In any](t table, names []string) (*source[In], error) {
+	var given table
+	for _, name := range names {
+		i := slices.IndexFunc(t, func(c column) bool { return c.Name == name })
+		if i < 0 {
+			return nil, fmt.Errorf("rows: %s has no column %q", t[0].Table, name)
+		}
+		given = append(given, t[i])
+	}
+	typ := base(reflect.TypeFor[In]())
+	s := &source[In]{columns: given, value: reflect.New(typ).Elem()}
+	if !isColumns(typ) && len(given) == 1 {
+		s.places = []any{s.value.Addr().Interface()}
+		return s, nil
+	}
+	if typ.Kind() != reflect.Struct || isValue(typ) {
+		return nil, fmt.Errorf("rows: InsertMany takes structs, or values of one column that is named; it got %v and %d columns", typ, len(given))
+	}
+	if len(names) == 0 {
+		given = t
+	}
+	m, err := newLenientMapper(typ, given.names())
+	if err != nil {
+		return nil, err
+	}
+	if s.columns, s.places, err = m.found(s.value, given); err != nil {
+		return nil, err
+	}
+	for i, p := range s.places {
+		if !within(s.value, reflect.ValueOf(p)) {
+			return nil, fmt.Errorf("rows: InsertMany: %v has column %q behind a pointer to a struct: use the struct itself", typ, s.columns[i].Name)
+		}
+	}
+	if len(names) > 0 {
+		return s, m.refuseUnknown(typ)
+	}
+	return s, s.refuseUnstored(s.value, typ.Name(), t[0].Table)
+}
+
+// refuseUnstored returns an error if a field would be left out in silence.
+func (s *source[In]) refuseUnstored(value reflect.Value, path, table string) error {
+	for i := range value.NumField() {
+		field := value.Type().Field(i)
+		if !isMapped(field) || field.Type == allowUnknownType {
+			continue
+		}
+		name := strings.TrimPrefix(path+"."+field.Name, ".")
+		if field.Anonymous && field.Type.Kind() == reflect.Struct {
+			if err := s.refuseUnstored(value.Field(i), name, table); err != nil {
+				return err
+			}
+			continue
+		}
+		if !slices.ContainsFunc(s.places, func(p any) bool { return within(value.Field(i), reflect.ValueOf(p)) }) {
+			return fmt.Errorf("rows: %s has no column for %s: tag it with `db:\"-\"`, or say which columns to store", table, name)
+		}
+	}
+	return nil
+}
+
+// arrays returns the rows of in as one array per column.
+func (s *source[In]) arrays(in []In) ([]any, error) {
+	arrays := make([]array, len(s.columns))
+	for i, c := range s.columns {
+		arrays[i].bytea = c.Bytea
+	}
+	places := make([]reflect.Value, len(s.places))
+	for i, p := range s.places {
+		places[i] = reflect.ValueOf(p).Elem()
+	}
+	for n := range in {
+		row := reflect.ValueOf(&in[n]).Elem()
+		if row.Type() != s.value.Type() {
+			if row.IsNil() {
+				return nil, fmt.Errorf("rows: InsertMany: row %d is a nil %v", n, row.Type())
+			}
+			row = row.Elem()
+		}
+		s.value.Set(row)
+		for i, p := range places {
+			if err := arrays[i].add(p.Interface()); err != nil {
+				return nil, fmt.Errorf("rows: InsertMany: row %d, column %q: %w", n, s.columns[i].Name, err)
+			}
+		}
+	}
+	args := make([]any, len(arrays))
+	for i := range arrays {
+		args[i] = arrays[i].String()
+	}
+	return args, nil
+}

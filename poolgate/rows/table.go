@@ -1,0 +1,121 @@
+package rows
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// A table is what the server knows of one. Its columns are in their order.
+type table []column
+
+type column struct {
+	Table   string  // the table's name, with its schema, quoted
+	Name    string  // as it is
+	Quoted  string  // as SQL wants it
+	Type    string  // as SQL wants it, without a length, which would cut off in silence
+	Bytea   bool    // or an array of it
+	Key     bool    // in the primary key
+	Default *string // an expression
+	Always  bool    // GENERATED ALWAYS AS IDENTITY
+}
+
+const tableQuery = `
+SELECT name.quoted AS "table", a.attname::text AS name, quote_ident(a.attname) AS quoted,
+       format_type(a.atttypid, -1) AS type,
+       17 IN (t.oid, t.typbasetype, t.typelem) AS bytea,
+       COALESCE(a.attnum = ANY(k.conkey), false) AS key,
+       CASE WHEN a.attidentity <> ''
+            THEN format('nextval(%L::regclass)', pg_get_serial_sequence(name.quoted, a.attname))
+            ELSE pg_get_expr(d.adbin, d.adrelid) END AS default,
+       a.attidentity = 'a' AS always
+FROM pg_attribute a
+JOIN pg_class c ON c.oid = a.attrelid
+JOIN pg_namespace n ON n.oid = c.relnamespace
+CROSS JOIN LATERAL (SELECT format('%I.%I', n.nspname, c.relname) AS quoted) name
+JOIN pg_type t ON t.oid = a.atttypid
+LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum AND a.attgenerated = ''
+LEFT JOIN pg_constraint k ON k.conrelid = a.attrelid AND k.contype = 'p'
+WHERE a.attrelid = $1::text::regclass AND a.attnum > 0 AND NOT a.attisdropped
+ORDER BY a.attnum`
+
+// lookUp asks the server for a table. If there is none, the error is the
+// server's own.
+func lookUp(ctx context.Context, q Queryer, name string) (table, error) {
+	t, err := Collect[column](ctx, q, tableQuery, name)
+	if err == nil && !slices.ContainsFunc(t, func(c column) bool { return c.Key }) {
+		err = fmt.Errorf("%w: %s", ErrNoPrimaryKey, name)
+	}
+	return t, err
+}
+
+func (t table) names() []string {
+	names := make([]string, len(t))
+	for i, c := range t {
+		names[i] = c.Name
+	}
+	return names
+}
+
+// insert returns the statement that stores one array per column of given, and
+// returns the columns of returned in the order of the arrays.
+//
+// PostgreSQL does not promise the order of what RETURNING returns. So each row
+// has its key before it is stored, from its input or from the default, and the
+// number of its input is found by the key.
+func (t table) insert(given, returned []column) (string, error) {
+	var computed []column
+	var pairs []string
+	overriding := ""
+	for _, c := range t {
+		if !c.Key {
+			continue
+		}
+		alias := fmt.Sprintf("k%d", len(computed)+1)
+		if i := slices.IndexFunc(given, func(g column) bool { return g.Name == c.Name }); i >= 0 {
+			alias = fmt.Sprintf("c%d", i+1)
+		} else if c.Default == nil {
+			return "", fmt.Errorf("rows: column %q of %s is in the primary key and has no default: give it a value", c.Name, c.Table)
+		} else {
+			computed = append(computed, c)
+			if c.Always {
+				overriding = " OVERRIDING SYSTEM VALUE"
+			}
+		}
+		pairs = append(pairs, fmt.Sprintf("stored.%s = input.%s", c.Quoted, alias))
+	}
+
+	var params, aliases, input, columns, values []string
+	for i, c := range given {
+		alias := fmt.Sprintf("c%d", i+1)
+		params = append(params, fmt.Sprintf("$%d::text[]", i+1))
+		aliases = append(aliases, alias)
+		input = append(input, fmt.Sprintf("u.%s::%s AS %s", alias, c.Type, alias))
+		columns, values = append(columns, c.Quoted), append(values, alias)
+	}
+	for i, c := range computed {
+		alias := fmt.Sprintf("k%d", i+1)
+		input = append(input, fmt.Sprintf("(%s)::%s AS %s", *c.Default, c.Type, alias))
+		columns, values = append(columns, c.Quoted), append(values, alias)
+	}
+	var returning, result []string
+	for _, c := range t {
+		if c.Key || slices.ContainsFunc(returned, func(r column) bool { return r.Name == c.Name }) {
+			returning = append(returning, c.Quoted)
+		}
+	}
+	for _, c := range returned {
+		result = append(result, "stored."+c.Quoted)
+	}
+	list := func(s []string) string { return strings.Join(s, ", ") }
+	return fmt.Sprintf(`WITH input AS MATERIALIZED (
+	SELECT u.n, %s FROM unnest(%s) WITH ORDINALITY AS u(%s, n) ORDER BY u.n
+), stored AS (
+	INSERT INTO %s (%s)%s SELECT %s FROM input ORDER BY n RETURNING %s
+)
+SELECT %s FROM input JOIN stored ON %s ORDER BY input.n`,
+		list(input), list(params), list(aliases),
+		t[0].Table, list(columns), overriding, list(values), list(returning),
+		list(result), strings.Join(pairs, " AND ")), nil
+}

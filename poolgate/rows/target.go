@@ -1,0 +1,155 @@
+package rows
+
+import (
+	"database/sql"
+	"errors"
+	"reflect"
+	"slices"
+)
+
+// A target is where the rows of a result are scanned, one after another: a
+// single T, whose fields the columns go to. It is used again for the next row,
+// and then for the next query with the same columns, so that neither needs
+// reflection or allocations.
+type target[T any] struct {
+	plan *plan[T]
+
+	// value is the addressable T, or what T points to if that is a struct.
+	value reflect.Value
+	into  *T // value as a *T; nil if T is a pointer to a struct
+
+	dest []any // for sql.Rows.Scan, one per column, within value where there is a field
+
+	// mapper finds dest for value. Where dest does not stay the same, since
+	// value has structs behind pointers, it does so for each row.
+	mapper *mapper
+	moving bool
+}
+
+// targetOf returns a target for the columns of rs. It must be released.
+func targetOf[T any](rs *sql.Rows) (*target[T], error) {
+	columns, err := rs.Columns()
+	if err != nil {
+		return nil, err
+	}
+	return newTarget[T](columns)
+}
+
+func newTarget[T any](columns []string) (*target[T], error) {
+	p := planFor[T](columns)
+	if t, ok := p.targets.Get().(*target[T]); ok {
+		return t, nil
+	}
+	t := &target[T]{plan: p}
+	if typ := base(reflect.TypeFor[T]()); typ != reflect.TypeFor[T]() {
+		t.value = reflect.New(typ).Elem()
+	} else {
+		t.into = new(T)
+		t.value = reflect.ValueOf(t.into).Elem()
+	}
+	if !isColumns(t.value.Type()) && len(columns) == 1 {
+		t.dest = []any{t.value.Addr().Interface()}
+		return t, t.refuseRawBytes()
+	}
+	m, err := newMapper(t.value.Type(), columns)
+	if err != nil {
+		return nil, err
+	}
+	if t.dest, err = m.dest(t.value); err != nil {
+		return nil, err
+	}
+	t.mapper = m
+	t.moving = !m.stays(t.value, t.dest)
+	return t, t.refuseRawBytes()
+}
+
+// release keeps the target for the next query, without what is in it.
+func (t *target[T]) release() {
+	t.value.SetZero()
+	t.plan.targets.Put(t)
+}
+
+// scan returns the current row of rs.
+func (t *target[T]) scan(rs *sql.Rows) (row T, err error) {
+	t.value.SetZero()
+	if t.moving {
+		if t.dest, err = t.mapper.dest(t.value); err != nil {
+			return row, err
+		}
+	}
+	if err := rs.Scan(t.dest...); err != nil {
+		return row, t.explain(rs, err)
+	}
+	if t.mapper != nil {
+		t.mapper.finish(t.value)
+	}
+	if t.into != nil {
+		return *t.into, nil
+	}
+	return t.copied(), nil
+}
+
+// copied returns a pointer to a copy of value, which T is.
+func (t *target[T]) copied() T {
+	p := reflect.New(t.value.Type())
+	p.Elem().Set(t.value)
+	return p.Interface().(T)
+}
+
+func (t *target[T]) refuseRawBytes() error {
+	for i, d := range t.dest {
+		if _, ok := d.(*sql.RawBytes); ok {
+			return t.columnError(i, errors.New("sql.RawBytes is gone with the next row: use []byte"))
+		}
+	}
+	return nil
+}
+
+// explain returns the error of rs.Scan as one that names the column and the
+// field. database/sql names the column alone, in the text of its error.
+func (t *target[T]) explain(rs *sql.Rows, err error) error {
+	if failed := rs.Err(); failed != nil { // ctx ended
+		return failed
+	}
+	probe := make([]any, len(t.dest))
+	for i := range probe {
+		probe[i] = new(any)
+	}
+	if rs.Scan(probe...) != nil { // it is not about a column
+		return err
+	}
+	for i, value := range slices.Clone(probe) {
+		probe[i] = t.dest[i]
+		failed := rs.Scan(probe...)
+		probe[i] = value
+		if failed == nil {
+			continue
+		}
+		if *value.(*any) == nil && !isScanner(reflect.TypeOf(t.dest[i])) {
+			return t.columnError(i, ErrNull)
+		}
+		if cause := errors.Unwrap(failed); cause != nil { // without the column, which we name
+			failed = cause
+		}
+		return t.columnError(i, failed)
+	}
+	return err
+}
+
+func (t *target[T]) columnError(i int, err error) *ColumnError {
+	dest := reflect.ValueOf(t.dest[i])
+	e := &ColumnError{Column: t.plan.columns[i], Type: dest.Type().Elem(), Err: err}
+	if name := fieldName(t.value, dest); name != "" {
+		e.Field = t.value.Type().Name() + name
+	}
+	return e
+}
+
+// base returns what is scanned for a typ: what it points to if that is a
+// struct of columns, otherwise typ itself.
+func base(typ reflect.Type) reflect.Type {
+	if typ.Kind() == reflect.Pointer && typ.Elem().Kind() == reflect.Struct && isColumns(typ.Elem()) {
+		return typ.Elem()
+	}
+	return typ
+}
