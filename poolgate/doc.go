@@ -40,7 +40,12 @@
 // # What cannot be guarded
 //
 // A panic in a connection's or a transaction's methods gives connection and
-// permit back. One that comes out of the driver's Stmt or Rows, or out of the
-// Value method of an argument, leaves the connection with database/sql for
-// ever, gated or not, and its permit too.
+// permit back. What database/sql itself does not survive remains, gated or not:
+//
+//   - a panic out of the driver's Stmt or Rows, or out of the Value method of an
+//     argument, leaves the connection checked out for ever, and its permit too;
+//   - a panic as a connection is made, reset or closed gives the permit back,
+//     but the inner pool counts that connection as in use from then on;
+//   - after a panic in the Query of an sql.Conn or an sql.Tx, the permit is back,
+//     but Close or Rollback of it hangs.
 package poolgate

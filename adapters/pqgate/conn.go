@@ -26,8 +26,9 @@ type pqConn interface {
 }
 
 // A Conn is a connection of a pool of [Open]: lib/pq's own, but that it does not
-// go back to the pool inside a transaction, nor come out of it when the server
-// has closed it. [poolgate.Raw] finds it by its type, for what wants lib/pq's:
+// go back to the pool inside a transaction, does not come out of it after the
+// server has closed it, and can roll back in the middle of a COPY.
+// [poolgate.Raw] finds it by its type, for what wants lib/pq's:
 //
 //	poolgate.Raw(conn, func(c *pqgate.Conn) error {
 //		pq.SetNoticeHandler(c.Raw(), handler)
@@ -36,6 +37,7 @@ type pqConn interface {
 type Conn struct {
 	pqConn
 	socket net.Conn
+	copy   driver.Stmt // the COPY of the transaction, finished or not; or nil
 }
 
 // Raw returns lib/pq's own connection, which is what pq.SetNoticeHandler and
@@ -69,4 +71,43 @@ func (c *Conn) inTransaction() bool {
 	_, err := c.Prepare("COPY")
 	_, asked := errors.AsType[*pq.Error](err)
 	return asked || !c.pqConn.IsValid()
+}
+
+// PrepareContext prepares a statement. For lib/pq a COPY … FROM STDIN is one
+// too, whose rows are then written by Exec.
+func (c *Conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, error) {
+	stmt, err := c.pqConn.PrepareContext(ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	if _, ordinary := stmt.(driver.StmtExecContext); !ordinary {
+		c.copy = stmt
+	}
+	return stmt, nil
+}
+
+// BeginTx begins a transaction.
+func (c *Conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, error) {
+	inner, err := c.pqConn.BeginTx(ctx, opts)
+	if err != nil {
+		return nil, err
+	}
+	c.copy = nil
+	return &tx{inner, c}, nil
+}
+
+type tx struct {
+	driver.Tx
+	conn *Conn
+}
+
+// Rollback ends the transaction's COPY first. As long as that is under way,
+// lib/pq reads from the connection in a goroutine, and the answer to ROLLBACK
+// would be read by either; and database/sql rolls back when a context ends,
+// wherever the transaction is.
+func (t *tx) Rollback() error {
+	if t.conn.copy != nil {
+		t.conn.copy.Close() // its rows are rolled back, and its error with them
+	}
+	return t.Tx.Rollback()
 }

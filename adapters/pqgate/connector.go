@@ -46,7 +46,7 @@ func (c connector) Connect(ctx context.Context) (driver.Conn, error) {
 		conn.Close()
 		return nil, fmt.Errorf("pqgate: this version of lib/pq is not supported: %T lacks a method", conn)
 	}
-	return &Conn{all, a.socket}, nil
+	return &Conn{pqConn: all, socket: a.socket}, nil
 }
 
 // attempt is one call of Connect, which the dialer finds in its context.

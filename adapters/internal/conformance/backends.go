@@ -125,7 +125,6 @@ func testKilledBackends(t *testing.T, d Driver) {
 
 	t.Run("a Conn that loses its backend fails, and the pool goes on", func(t *testing.T) {
 		conn := f.hold(t, 1)[0]
-		defer conn.Close()
 		f.kill(t, backend(t, conn))
 		if _, err := conn.ExecContext(ctx, "select 1"); err == nil {
 			t.Error("no error: its session is another one now")
@@ -152,7 +151,6 @@ func testKilledBackends(t *testing.T, d Driver) {
 
 	t.Run("rows that lose their backend end with an error", func(t *testing.T) {
 		conn := f.hold(t, 1)[0]
-		defer conn.Close()
 		pid := backend(t, conn)
 		rows, err := conn.QueryContext(ctx, "select n, repeat('x', 100) from generate_series(1, 1000000) n")
 		if err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"time"
 )
 
 // testCopy writes by COPY, inside the gate.
@@ -69,6 +70,24 @@ func testCopy(t *testing.T, d Driver) {
 			t.Errorf("got %v", err)
 		}
 		f.usable(t)
+	})
+
+	t.Run("a context that ends meanwhile keeps nothing, and the pool goes on", func(t *testing.T) {
+		var rows [][]any
+		for i := range 300_000 {
+			rows = append(rows, []any{1_000_000 + i, "a row of some length, so that it takes its time", "1"})
+		}
+		for range 5 {
+			cancelled, cancel := context.WithTimeout(ctx, 30*time.Millisecond)
+			if n, err := d.Copy(cancelled, f.DB, "t", columns, rows); err == nil {
+				t.Errorf("%d rows were copied", n)
+			}
+			cancel()
+			f.usable(t)
+			if n := scalar[int](t, f, "select count(*) from t where id >= 1000000"); n != 0 {
+				t.Errorf("%d rows are there", n)
+			}
+		}
 	})
 
 	t.Run("a context that has ended copies nothing", func(t *testing.T) {

@@ -19,7 +19,7 @@ import (
 
 // patience is how long the suite waits for something that should happen soon.
 // It is long, for the machine may be busy, and nothing waits for it to pass.
-const patience = 5 * time.Second
+const patience = 20 * time.Second
 
 // fixture is one test's gated pool, in a database of its own.
 type fixture struct {
@@ -66,6 +66,8 @@ func watch(t *testing.T, d Driver, dsn string, db *poolgate.DB) *fixture {
 	}
 	f := &fixture{DB: db, driver: d, dsn: dsn, observer: sql.OpenDB(connector)}
 	t.Cleanup(func() {
+		defer f.observer.Close()
+		defer f.Close() // also if something is found
 		f.settled(t)
 		if err := f.Close(); err != nil {
 			t.Errorf("Close: %v", err)
@@ -73,9 +75,6 @@ func watch(t *testing.T, d Driver, dsn string, db *poolgate.DB) *fixture {
 		eventually(t, "the server has no connection of the pool any more", func() bool {
 			return f.count(t, "application_name = 'gated'") == 0
 		})
-		if err := f.observer.Close(); err != nil {
-			t.Error(err)
-		}
 	})
 	return f
 }
@@ -127,7 +126,7 @@ func (f *fixture) usable(t *testing.T) {
 	f.settled(t)
 }
 
-// hold takes n connections at once.
+// hold takes n connections at once, for no longer than t lasts.
 func (f *fixture) hold(t *testing.T, n int) []*sql.Conn {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -138,6 +137,7 @@ func (f *fixture) hold(t *testing.T, n int) []*sql.Conn {
 		if err != nil {
 			t.Fatal(err)
 		}
+		t.Cleanup(func() { c.Close() })
 		conns = append(conns, c)
 	}
 	return conns

@@ -138,11 +138,13 @@ func testPermits(t *testing.T, d Driver) {
 // server that most at most are at work, and are connected if that is the limit.
 func (f *fixture) crowd(t *testing.T, most int) {
 	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
 	var wg sync.WaitGroup
 	for range 20 {
 		wg.Go(func() {
 			for range 2 {
-				if _, err := f.ExecContext(t.Context(), "select pg_sleep(0.01)"); err != nil {
+				if _, err := f.ExecContext(ctx, "select pg_sleep(0.01)"); err != nil {
 					t.Error(err)
 				}
 			}

@@ -18,7 +18,6 @@ func testRaw(t *testing.T, d Driver) {
 	conn := func(t *testing.T) (*sql.Conn, int) {
 		t.Helper()
 		c := f.hold(t, 1)[0]
-		t.Cleanup(func() { c.Close() })
 		return c, backend(t, c)
 	}
 	// discarded checks that c and its backend are gone.

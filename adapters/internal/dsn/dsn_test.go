@@ -1,0 +1,60 @@
+package dsn
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestParseError(t *testing.T) {
+	for name, test := range map[string]struct{ message, want string }{
+		"what is quoted is left out": {
+			`invalid port ":pa" after host`,
+			`invalid port … after host`,
+		},
+		"whatever marks are in it": {
+			`invalid percent-encoded token: "pa"ss"wo"rd" in it`,
+			`invalid percent-encoded token: … in it`,
+		},
+		"the driver's own words stay": {
+			`pq: wrong value for "port": strconv.ParseUint: parsing "pass": invalid syntax`,
+			`pq: wrong value for "port": strconv.ParseUint: parsing …: invalid syntax`,
+		},
+		"also where they are further back": {
+			`failed to parse as keyword/value (missing "=" after "pass" in connection info string)`,
+			`failed to parse as keyword/value (missing "=" after … in connection info string)`,
+		},
+		"a single mark is the driver's": {
+			`a stray " mark`,
+			`a stray " mark`,
+		},
+		"nothing quoted": {
+			`invalid port`,
+			`invalid port`,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := ParseError(errors.New(test.message)).Error()
+			if want := "dsn: " + test.want + "; " + hint; got != want {
+				t.Errorf("got  %s\nwant %s", got, want)
+			}
+		})
+	}
+}
+
+func TestCheckSettings(t *testing.T) {
+	for _, name := range []string{"timezone", "application_name", "Work_mem2", "my.setting", "_x"} {
+		if err := CheckSettings(slices.Values([]string{"options", name})); err != nil {
+			t.Errorf("%s is refused: %v", name, err)
+		}
+	}
+	for _, name := range []string{"postgress://u:s3cr3t@host/db?sslmode", "u:s3cr3t@tcp(host)/db?x", "", "a b", "2x"} {
+		err := CheckSettings(slices.Values([]string{"options", name}))
+		if err == nil {
+			t.Errorf("%q is not refused", name)
+		} else if strings.Contains(err.Error(), "s3cr3t") {
+			t.Errorf("the error repeats the password: %v", err)
+		}
+	}
+}
