@@ -37,10 +37,10 @@ func idiomaticRead(ctx context.Context, db *sql.DB) error {
 	}
 	defer rows.Close()
 	parents := make([]parent, 0, parentsPerRead)
+	var p parent
+	var c child
+	var childID sql.Null[int32]
 	for rows.Next() {
-		var p parent
-		var childID sql.Null[int32]
-		var c child
 		if err := rows.Scan(&p.id, &p.data, &p.created, &childID, &c.data); err != nil {
 			return err
 		}

@@ -11,17 +11,51 @@ import (
 	"regexp"
 	"runtime"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 )
 
+// A PgbenchCase names a run of pgbench.
+type PgbenchCase struct {
+	Form     Form   `json:"form"`
+	Protocol string `json:"protocol"` // pgbench's -M
+	Clients  int    `json:"clients"`
+}
+
+// String returns "faithful pgbench simple 4" and the like.
+func (c PgbenchCase) String() string {
+	return fmt.Sprintf("%s pgbench %s %d", c.Form, c.Protocol, c.Clients)
+}
+
+// PgbenchCases returns what is tried to find the best that pgbench reaches: a
+// few numbers of connections, no more than the limit.
+//
+// The simple protocol is what pgbench takes by itself, the prepared one is
+// what pgx takes by itself, which spares the server most. For the faithful form
+// it is not tried: it makes the reads slower, see Driver.Settings.
+func PgbenchCases(forms []Form, limit int) []PgbenchCase {
+	protocols := map[Form][]string{Faithful: {"simple"}, Idiomatic: {"simple", "prepared"}}
+	var cases []PgbenchCase
+	for _, f := range forms {
+		for _, protocol := range protocols[f] {
+			for _, clients := range []int{4, 8, 16} {
+				if clients < limit {
+					cases = append(cases, PgbenchCase{f, protocol, clients})
+				}
+			}
+			cases = append(cases, PgbenchCase{f, protocol, limit})
+		}
+	}
+	return cases
+}
+
 // A Reference is what pgbench reaches with the workload's statements: about
 // the best that a client can get from this server.
 type Reference struct {
-	Form            Form    `json:"form"`
-	Clients         int     `json:"clients"`
-	Protocol        string  `json:"protocol"` // pgbench's -M
+	PgbenchCase
+
 	Ops             int     `json:"ops"`
 	Seconds         float64 `json:"seconds"` // without the time to connect
 	OpsPerSecond    float64 `json:"ops_per_second"`
@@ -31,52 +65,36 @@ type Reference struct {
 	MeanConnections float64 `json:"mean_connections"`
 }
 
-// ReferenceClients returns the numbers of connections that pgbench is tried
-// with, to find its best: no more than any strategy may use.
-func ReferenceClients(limit int) []int {
-	var clients []int
-	for _, n := range []int{4, 8, 16} {
-		if n < limit {
-			clients = append(clients, n)
-		}
+// pgbenchScripts returns the write and the read in pgbench's language. The
+// statements are those of the Go code, with something in the place of their
+// parameters. The data of a parent is any number, for nobody checks what
+// pgbench has written. pgbench cannot take ten rows from one statement to the
+// next, so its faithful read asks for the children of the first ten parents
+// ever written: those that the SELECT before has returned, but for one or two.
+func pgbenchScripts(f Form) (write, read string) {
+	const numbers = "\\set first random(1, 100000)\n\\set second :first + 1\n\\set third :first + 2\n"
+	if f == Idiomatic {
+		return numbers + withValues(insertFamilies, "(:first)::text", "(:second)::text", "(:third)::text") + ";\n",
+			selectFamilies + ";\n"
 	}
-	return append(clients, limit)
+	write = numbers + "BEGIN;\n"
+	for _, name := range []string{"first", "second", "third"} {
+		write += withValues(insertParent, "(:"+name+")::text") + " \\gset " + name + "_\n"
+	}
+	write += withValues(insertChildren, ":first_id", "NULL", ":first_id", "NULL", ":second_id", "NULL",
+		":third_id", "NULL", ":third_id", "NULL") + ";\nCOMMIT;\n"
+	read = "BEGIN;\n" + selectParents + ";\n" +
+		withValues(selectChildren[parentsPerRead], "1", "2", "3", "4", "5", "6", "7", "8", "9", "10") + ";\nROLLBACK;\n"
+	return write, read
 }
 
-// A script is an operation in pgbench's language.
-type script struct{ name, text string }
-
-// The data of a parent is any number: nobody checks what pgbench has written.
-// pgbench cannot take ten rows from one statement to the next, so its reads
-// ask for the children of the first ten parents ever written, which are those
-// that the SELECT before has returned, but for a row or two.
-var pgbenchScripts = map[Form][]script{
-	Faithful: {
-		{"write.sql", `\set n random(1, 100000)
-BEGIN;
-INSERT INTO a (data) VALUES (:n) RETURNING id, create_date \gset first_
-INSERT INTO a (data) VALUES (:n) RETURNING id, create_date \gset second_
-INSERT INTO a (data) VALUES (:n) RETURNING id, create_date \gset third_
-INSERT INTO b (a_id, data) VALUES (:first_id, NULL), (:first_id, NULL), (:second_id, NULL), (:third_id, NULL), (:third_id, NULL) RETURNING id;
-COMMIT;
-`},
-		{"read.sql", `BEGIN;
-` + selectParents + `;
-SELECT b.a_id, b.id, b.data FROM b WHERE b.a_id IN (1, 2, 3, 4, 5, 6, 7, 8, 9, 10);
-ROLLBACK;
-`},
-	},
-	Idiomatic: {
-		{"write.sql", `\set n random(1, 100000)
-WITH parent AS (INSERT INTO a (data) VALUES (:n), (:n + 1), (:n + 2) RETURNING id, data) INSERT INTO b (a_id) SELECT id FROM parent UNION ALL SELECT id FROM parent WHERE data <> (:n + 1)::text;
-`},
-		{"read.sql", selectFamilies + ";\n"},
-	},
+// withValues puts the values in the place of $1, $2 and so on.
+func withValues(statement string, values ...string) string {
+	for n := len(values); n > 0; n-- { // $10 before $1
+		statement = strings.ReplaceAll(statement, fmt.Sprintf("$%d", n), values[n-1])
+	}
+	return statement
 }
-
-// pgbenchProtocol is, for each form, the way of sending statements that is the
-// faster one for pgbench. Faithful reads are slower when they are prepared.
-var pgbenchProtocol = map[Form]string{Faithful: "simple", Idiomatic: "prepared"}
 
 // FindPgbench returns the path of pgbench in binDir, if that is not empty, or
 // else on PATH.
@@ -93,22 +111,22 @@ func FindPgbench(binDir string) (string, error) {
 	return path, nil
 }
 
-// Reference has pgbench send the workload's statements on as many connections
-// as clients, on fresh tables.
-func (b *Bench) Reference(ctx context.Context, pgbench string, form Form, clients int) (Reference, error) {
-	ref, err := b.reference(ctx, pgbench, form, clients)
+// Pgbench has pgbench, which is found at path, send the workload's statements on
+// fresh tables.
+func (b *Bench) Pgbench(ctx context.Context, path string, c PgbenchCase) (Reference, error) {
+	ref, err := b.pgbench(ctx, path, c)
 	if ctx.Err() != nil {
 		err = ctx.Err()
 	}
 	if err != nil {
-		return Reference{}, fmt.Errorf("bench: pgbench, %s, %d clients: %w", form, clients, err)
+		return Reference{}, fmt.Errorf("bench: %s: %w", c, err)
 	}
 	return ref, nil
 }
 
-func (b *Bench) reference(ctx context.Context, pgbench string, form Form, clients int) (Reference, error) {
+func (b *Bench) pgbench(ctx context.Context, path string, c PgbenchCase) (Reference, error) {
 	b.Done.Store(0)
-	if err := b.fresh(ctx, form); err != nil {
+	if err := b.fresh(ctx, c.Form); err != nil {
 		return Reference{}, err
 	}
 	folder, err := os.MkdirTemp("", "poolbench-")
@@ -116,21 +134,23 @@ func (b *Bench) reference(ctx context.Context, pgbench string, form Form, client
 		return Reference{}, err
 	}
 	defer os.RemoveAll(folder)
-	ref := Reference{Form: form, Clients: clients, Protocol: pgbenchProtocol[form]}
-	each := max(1, len(b.plan)/clients)
-	args := []string{
-		"--no-vacuum", "--protocol=" + ref.Protocol,
-		"--client=" + strconv.Itoa(clients), "--jobs=" + strconv.Itoa(min(clients, runtime.GOMAXPROCS(0))),
-		"--transactions=" + strconv.Itoa(each), "--random-seed=" + strconv.FormatUint(b.config.Seed, 10),
+	writeFile, readFile := filepath.Join(folder, "write.sql"), filepath.Join(folder, "read.sql")
+	write, read := pgbenchScripts(c.Form)
+	err = errors.Join(os.WriteFile(writeFile, []byte(write), 0o600), os.WriteFile(readFile, []byte(read), 0o600))
+	if err != nil {
+		return Reference{}, err
 	}
-	for _, s := range pgbenchScripts[form] {
-		file := filepath.Join(folder, s.name)
-		if err := os.WriteFile(file, []byte(s.text), 0o600); err != nil {
-			return Reference{}, err
-		}
-		args = append(args, "--file="+file+"@1")
-	}
-	cmd := exec.CommandContext(ctx, pgbench, args...)
+	each := max(1, len(b.plan)/c.Clients)
+	cmd := exec.CommandContext(ctx, path,
+		"--no-vacuum",
+		"--protocol="+c.Protocol,
+		"--client="+strconv.Itoa(c.Clients),
+		"--jobs="+strconv.Itoa(min(c.Clients, runtime.GOMAXPROCS(0))),
+		"--transactions="+strconv.Itoa(each),
+		"--random-seed="+strconv.FormatUint(b.config.Seed, 10),
+		"--file="+writeFile+"@1",
+		"--file="+readFile+"@1",
+	)
 	if cmd.Env, err = libpqEnvironment(b.config.DSN); err != nil {
 		return Reference{}, err
 	}
@@ -146,7 +166,8 @@ func (b *Bench) reference(ctx context.Context, pgbench string, form Form, client
 	if sampling != nil {
 		return Reference{}, sampling
 	}
-	if err := ref.parse(stdout.String(), each*clients); err != nil {
+	ref := Reference{PgbenchCase: c, Ops: each * c.Clients}
+	if err := ref.parse(stdout.String()); err != nil {
 		return Reference{}, err
 	}
 	ref.PeakConnections, ref.MeanConnections, err = peakAndMean(samples)
@@ -161,16 +182,15 @@ var (
 )
 
 // parse reads what pgbench has printed.
-func (r *Reference) parse(output string, ops int) error {
+func (r *Reference) parse(output string) error {
 	rate := pgbenchRate.FindStringSubmatch(output)
 	mean := pgbenchLatency.FindStringSubmatch(output)
 	if rate == nil || mean == nil {
 		return fmt.Errorf("cannot make sense of what it printed:\n%s", output)
 	}
-	r.Ops = ops
 	r.OpsPerSecond, _ = strconv.ParseFloat(rate[1], 64) // digits, by the pattern
 	r.Mean, _ = strconv.ParseFloat(mean[1], 64)
-	r.Seconds = float64(ops) / r.OpsPerSecond
+	r.Seconds = float64(r.Ops) / r.OpsPerSecond
 	if failed := pgbenchFailed.FindStringSubmatch(output); failed != nil { // since PostgreSQL 15
 		r.Errors, _ = strconv.Atoi(failed[1])
 	}

@@ -162,7 +162,7 @@ func (r *Report) addBars(p *plot.Plot, f Form) error {
 		line := plotter.NewFunction(func(float64) float64 { return best.Seconds })
 		line.Dashes = []vg.Length{vg.Points(3), vg.Points(3)}
 		p.Add(line)
-		p.Legend.Add(fmt.Sprintf("pgbench, %d clients", best.Clients), line)
+		p.Legend.Add(fmt.Sprintf("pgbench %s %d", best.Protocol, best.Clients), line)
 	}
 	p.NominalX(names...)
 	return nil

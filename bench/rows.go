@@ -29,8 +29,9 @@ type child struct {
 func collect[T any](rows *sql.Rows, scan func(*T) error) ([]T, error) {
 	defer rows.Close()
 	var all []T
+	var one, zero T
 	for rows.Next() {
-		var one T
+		one = zero
 		if err := scan(&one); err != nil {
 			return nil, err
 		}

@@ -130,14 +130,25 @@ func (b *Bench) run(ctx context.Context, c Case) (_ Run, err error) {
 func (b *Bench) attempt(ctx context.Context, c Case, p pool) []attempt {
 	operations := c.Form.operations(c.Driver)
 	attempts := make([]attempt, len(b.plan))
+
+	// The operations get a context that does not end: one that can is watched
+	// by a goroutine in each call of database/sql and the drivers, which
+	// pgbench has not to pay for either. If ctx ends, the pool is closed
+	// instead: that turns away all who wait, and those at work finish.
+	defer context.AfterFunc(ctx, func() { p.close() })()
+	background := context.WithoutCancel(ctx)
+
 	one := func(i int) {
 		start := time.Now()
-		err := operations.do(ctx, p.db, b.plan[i])
+		err := operations.do(background, p.db, b.plan[i])
 		attempts[i] = attempt{time.Since(start), err}
 		b.Done.Add(1)
 	}
 	if c.Strategy == Sequential {
 		for i := range b.plan {
+			if ctx.Err() != nil {
+				break
+			}
 			one(i)
 		}
 		return attempts

@@ -8,7 +8,6 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/lib/pq"
 
@@ -237,11 +236,10 @@ func readArrays(ctx context.Context, db *sql.DB) error {
 	if err != nil {
 		return err
 	}
-	types := pgtype.NewMap()
+	var ids pq.Int32Array
+	var data []sql.NullString
 	parents, err := collect(rows, func(p *parent) error {
-		var ids []int32
-		var data []sql.NullString
-		err := rows.Scan(&p.id, &p.data, &p.created, types.SQLScanner(&ids), pq.Array(&data))
+		err := rows.Scan(&p.id, &p.data, &p.created, &ids, pq.Array(&data))
 		for i, id := range ids {
 			p.children = append(p.children, child{id, p.id, sql.Null[string]{V: data[i].String, Valid: data[i].Valid}})
 		}

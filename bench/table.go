@@ -46,7 +46,7 @@ func newTable(w io.Writer) table {
 
 func (t table) row(driver, strategy string, cells ...string) {
 	// Right-aligned like the rest, but all of one width.
-	fmt.Fprintf(t, "%-7s\t%-10s\t%s\t\n", driver, strategy, strings.Join(cells, "\t"))
+	fmt.Fprintf(t, "%-7s\t%-12s\t%s\t\n", driver, strategy, strings.Join(cells, "\t"))
 }
 
 func (r *Report) printTimes(w io.Writer, f Form) {
@@ -73,7 +73,7 @@ func (r *Report) printTimes(w io.Writer, f Form) {
 		t.row(string(run.Driver), string(run.Strategy), cells...)
 	}
 	for _, ref := range r.referencesOf(f) {
-		t.row("pgbench", fmt.Sprintf("%d clients", ref.Clients),
+		t.row("pgbench", fmt.Sprintf("%s %d", ref.Protocol, ref.Clients),
 			fmt.Sprintf("%.1f", ref.Seconds), fmt.Sprintf("%.0f", ref.OpsPerSecond), "-", millis(ref.Mean),
 			fmt.Sprint(ref.PeakConnections), fmt.Sprintf("%.1f", ref.MeanConnections), fmt.Sprint(ref.Errors), "-",
 			fmt.Sprintf("%.2f", ref.OpsPerSecond/best.OpsPerSecond))

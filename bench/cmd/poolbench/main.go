@@ -100,11 +100,11 @@ func benchmark(ctx context.Context, o options, stdout, stderr io.Writer) (err er
 // that has no result, and goes on after one whose rows are wrong.
 func measure(ctx context.Context, b *bench.Bench, o options, pgbench string, report *bench.Report, stderr io.Writer) error {
 	cases := bench.Cases(o.forms, o.drivers, o.strategies)
-	var clients []int
+	var references []bench.PgbenchCase
 	if pgbench != "" {
-		clients = bench.ReferenceClients(o.config.Limit)
+		references = bench.PgbenchCases(o.forms, o.config.Limit)
 	}
-	progress := newProgress(stderr, &b.Done, cases, len(clients)*len(o.forms), o.config.Ops)
+	progress := newProgress(stderr, &b.Done, cases, references, o.config.Ops)
 	defer progress.close()
 	var wrong error
 	for _, c := range cases {
@@ -119,16 +119,14 @@ func measure(ctx context.Context, b *bench.Bench, o options, pgbench string, rep
 			wrong = fmt.Errorf("%s: %s", c, run.Problem)
 		}
 	}
-	for _, form := range o.forms {
-		for _, n := range clients {
-			progress.begin(fmt.Sprintf("%s pgbench, %d clients", form, n), concurrentWeight)
-			ref, err := b.Reference(ctx, pgbench, form, n)
-			if err != nil {
-				return err
-			}
-			progress.end(ref.Seconds, ref.OpsPerSecond, ref.Errors)
-			report.Reference = append(report.Reference, ref)
+	for _, c := range references {
+		progress.begin(c.String(), pgbenchWeight(c))
+		ref, err := b.Pgbench(ctx, pgbench, c)
+		if err != nil {
+			return err
 		}
+		progress.end(ref.Seconds, ref.OpsPerSecond, ref.Errors)
+		report.Reference = append(report.Reference, ref)
 	}
 	return wrong
 }

@@ -15,21 +15,28 @@ import (
 
 const refresh = 100 * time.Millisecond
 
-// concurrentWeight is the weight of a run that has all cores at work.
-const concurrentWeight = 2
-
 // weight says about how long a run takes in comparison to others, from which
-// the time left is guessed.
+// the time left is guessed. They are seconds for the default number of
+// operations, measured on two cores.
 func weight(c bench.Case) int {
 	switch {
-	case c.Strategy == bench.Sequential && c.Form == bench.Faithful:
-		return 3 * concurrentWeight
+	case c.Form == bench.Faithful && c.Strategy == bench.Sequential:
+		return 90
+	case c.Form == bench.Faithful:
+		return 40
 	case c.Strategy == bench.Sequential:
-		return concurrentWeight
-	case c.Form == bench.Idiomatic:
-		return concurrentWeight / 2
+		return 14
+	case c.Strategy == bench.Unbounded:
+		return 14
 	}
-	return concurrentWeight
+	return 7
+}
+
+func pgbenchWeight(c bench.PgbenchCase) int {
+	if c.Form == bench.Faithful {
+		return 40
+	}
+	return 6
 }
 
 // A progress shows how far the runs are: a bar with the time left on a
@@ -49,15 +56,18 @@ type progress struct {
 	stopped chan struct{}
 }
 
-func newProgress(out io.Writer, done *atomic.Int64, cases []bench.Case, references, ops int) *progress {
-	p := &progress{out: out, done: done, ops: ops, runs: len(cases) + references}
+func newProgress(out io.Writer, done *atomic.Int64, cases []bench.Case, references []bench.PgbenchCase, ops int) *progress {
+	p := &progress{out: out, done: done, ops: ops, runs: len(cases) + len(references)}
 	file, ok := out.(*os.File)
 	if !ok || !term.IsTerminal(int(file.Fd())) {
 		return p
 	}
-	total := references * concurrentWeight
+	total := 0
 	for _, c := range cases {
 		total += weight(c)
+	}
+	for _, c := range references {
+		total += pgbenchWeight(c)
 	}
 	p.bar = progressbar.NewOptions(total*ops,
 		progressbar.OptionSetWriter(out),
