@@ -194,8 +194,8 @@ func BenchmarkFaithfulRead(b *testing.B) {
 func BenchmarkFacadeThroughput(b *testing.B) {
 	const (
 		limit = 8
-		turns = 10
-		turn  = 200 * time.Millisecond
+		turns = 60
+		turn  = 50 * time.Millisecond
 	)
 	bench := openBenchmark(b, Config{Ops: 1, Limit: limit})
 	for _, d := range Drivers() {
