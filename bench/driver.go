@@ -46,18 +46,17 @@ func (d Driver) openGated(dsn string, config poolgate.Config) (*poolgate.DB, err
 }
 
 // Settings returns what the benchmark adds to the DSN for this driver and
-// form, chosen by measurement: see docs/benchmark.md.
+// form, unless the DSN says otherwise. docs/benchmark.md has the measurements
+// behind it.
 func (d Driver) Settings(form Form) map[string]string {
 	switch {
 	case d == PQ:
 		// Without it each statement with parameters is two round trips.
 		return map[string]string{"binary_parameters": "yes"}
 	case form == Faithful:
-		// pgx would prepare each statement under a name, and the server
-		// settle on a generic plan for it while b is still small: one that
-		// compares each row with each element of the IN list, where a plan
-		// for the list as it is looks it up in a hash table.
-		return map[string]string{"default_query_exec_mode": "simple_protocol"}
+		// pgx would prepare each statement under a name, and PostgreSQL turn
+		// to a generic plan after five executions. See selectChildren.
+		return map[string]string{"default_query_exec_mode": "cache_describe"}
 	}
 	return nil
 }
