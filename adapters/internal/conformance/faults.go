@@ -18,7 +18,9 @@ type injectedPanic string
 // connections: by an error, by driver.ErrBadConn before anything was sent, and
 // by a panic. The connections have the optional interfaces that the driver's
 // have. Rows and statements are the driver's own, and do not fail: nothing that
-// wraps connections could help there.
+// wraps connections could help there. Nor is there a panic in Connect,
+// ResetSession and Close, after which a pool of database/sql counts the
+// connection as in use for ever, gated or not.
 type faults struct {
 	driver.Connector
 
@@ -27,11 +29,6 @@ type faults struct {
 	calls    atomic.Int64 // calls of the connections
 	errors   atomic.Int64 // errors injected
 	panics   atomic.Int64 // panics injected
-
-	// lost counts panics within database/sql's own calls of Connect,
-	// ResetSession and Close, after which the pool counts the connection as
-	// in use for ever, gated or not.
-	lost atomic.Int64
 }
 
 // heldKey marks the context of a query within a Tx or on a Conn. A panic there
@@ -91,11 +88,6 @@ func (f *faults) Connect(ctx context.Context) (driver.Conn, error) {
 		f.errors.Add(1)
 		return nil, errInjected
 	}
-	if !held(ctx) && f.chance(0.01) {
-		f.lost.Add(1)
-		f.panics.Add(1)
-		panic(injectedPanic("Connect"))
-	}
 	c, err := f.Connector.Connect(ctx)
 	if err != nil {
 		return nil, err
@@ -109,8 +101,7 @@ func (f *faults) Connect(ctx context.Context) (driver.Conn, error) {
 
 type faultyConn struct {
 	conn
-	faults       *faults
-	panicOnClose bool
+	faults *faults
 }
 
 // faultyValidConn is for drivers whose connections have a Validator.
@@ -121,27 +112,10 @@ type faultyValidConn struct {
 
 func (c *faultyConn) Raw() driver.Conn { return c.conn }
 
-// armClose has Close panic. It is for somebody who closes the connection
-// themselves: database/sql also closes some from goroutines of its own, where
-// a panic would end the program.
-func (c *faultyConn) armClose() { c.panicOnClose = true }
-
-func (c *faultyConn) Close() error {
-	err := c.conn.Close()
-	if c.panicOnClose {
-		c.faults.lost.Add(1)
-		c.faults.panics.Add(1)
-		panic(injectedPanic("Close"))
-	}
-	return err
-}
-
 func (c *faultyConn) ResetSession(ctx context.Context) error {
-	if !held(ctx) && c.faults.chance(0.005) {
-		c.conn.Close() // or it would stay open: nobody knows it after the panic
-		c.faults.lost.Add(1)
-		c.faults.panics.Add(1)
-		panic(injectedPanic("ResetSession"))
+	if c.faults.chance(0.005) {
+		c.faults.errors.Add(1)
+		return driver.ErrBadConn
 	}
 	return c.conn.ResetSession(ctx)
 }

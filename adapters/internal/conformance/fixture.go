@@ -27,7 +27,6 @@ type fixture struct {
 	driver   Driver
 	dsn      string
 	observer *sql.DB // a bare pool beside the gate, to look from outside
-	lost     int     // connections that the inner pool counts as in use for ever
 }
 
 // open opens a gated pool for t. When t ends it makes sure that nothing is
@@ -86,7 +85,7 @@ func (f *fixture) settled(t *testing.T) {
 	t.Helper()
 	eventually(t, "no permit is held, nobody waits and no connection is in use", func() bool {
 		s := f.Gate().Stats()
-		return s.InFlight == 0 && s.Waiting == 0 && f.Stats().InUse == f.lost
+		return s.InFlight == 0 && s.Waiting == 0 && f.Stats().InUse == 0
 	})
 }
 
@@ -170,6 +169,12 @@ func (f *fixture) kill(t *testing.T, pids ...int) {
 			t.Fatal(err)
 		}
 	}
+	f.gone(t, pids...)
+}
+
+// gone waits until these backends are.
+func (f *fixture) gone(t *testing.T, pids ...int) {
+	t.Helper()
 	eventually(t, "the backends are gone", func() bool {
 		rows, err := f.observer.Query("select pid from pg_stat_activity")
 		if err != nil {
