@@ -12,6 +12,7 @@ import (
 // CheckNamedValue lets the driver check and convert an argument, and leaves it
 // to database/sql where the driver has no say in it.
 func (l *lease) CheckNamedValue(v *driver.NamedValue) error {
+	// It is no call to the server, so begin is not called.
 	checker, ok := l.conn.(driver.NamedValueChecker)
 	if !ok {
 		return driver.ErrSkip
@@ -33,6 +34,7 @@ func (l *lease) PrepareContext(ctx context.Context, query string) (stmt driver.S
 	if err := l.alive(); err != nil {
 		return nil, err
 	}
+	ctx = l.begin(ctx, query)
 	returned := false
 	defer l.guard(&returned)
 	for tries := 0; ; {
@@ -60,6 +62,7 @@ func (l *lease) exec(ctx context.Context, query string, args []driver.NamedValue
 	if err := l.alive(); err != nil {
 		return nil, err
 	}
+	ctx = l.begin(ctx, query)
 	returned := false
 	defer l.guard(&returned)
 	for tries := 0; ; {
@@ -90,6 +93,7 @@ func (l *lease) query(ctx context.Context, query string, args []driver.NamedValu
 	if err := l.alive(); err != nil {
 		return nil, err
 	}
+	ctx = l.begin(ctx, query)
 	returned := false
 	defer l.guard(&returned)
 	for tries := 0; ; {
@@ -137,6 +141,10 @@ func (l *lease) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, 
 	if err := l.alive(); err != nil {
 		return nil, err
 	}
+	if l.connector.outOfBand {
+		return nil, ErrOutOfBand
+	}
+	ctx = l.begin(ctx, "BEGIN")
 	returned := false
 	defer l.guard(&returned)
 	for tries := 0; ; {
@@ -179,6 +187,7 @@ type tx struct {
 }
 
 func (t *tx) Commit() error {
+	t.lease.begin(context.Background(), "COMMIT")
 	returned := false
 	defer t.lease.guard(&returned)
 	err := t.inner.Commit()
@@ -187,6 +196,7 @@ func (t *tx) Commit() error {
 }
 
 func (t *tx) Rollback() error {
+	t.lease.begin(context.Background(), "ROLLBACK")
 	returned := false
 	defer t.lease.guard(&returned)
 	err := t.inner.Rollback()

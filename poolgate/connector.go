@@ -11,17 +11,19 @@ import (
 // connector opens the connections of a façade: each is a lease of one of the
 // inner pool's.
 type connector struct {
-	inner   *sql.DB
-	gate    *gate.Gate
-	class   string  // of all that the façade checks out; "" leaves it to the context
-	facade  *sql.DB // the gated pool itself; set before it is first used
-	onClose func() error
+	inner     *sql.DB
+	gate      *gate.Gate
+	observers *observers
+	class     string  // of all that the façade checks out; "" leaves it to the context
+	outOfBand bool    // all that it checks out is of the gate's lane
+	facade    *sql.DB // the gated pool itself; set before it is first used
+	onClose   func() error
 }
 
-// newFacade returns a gated *sql.DB. onClose is called when it is closed, after
-// it has stopped handing out connections.
-func newFacade(inner *sql.DB, g *gate.Gate, class string, onClose func() error) *sql.DB {
-	c := &connector{inner: inner, gate: g, class: class, onClose: onClose}
+// open returns the gated *sql.DB. onClose is called when it is closed, after it
+// has stopped handing out connections.
+func (c *connector) open(onClose func() error) *sql.DB {
+	c.onClose = onClose
 	c.facade = sql.OpenDB(c)
 	c.facade.SetMaxIdleConns(-1)
 	return c.facade
@@ -30,21 +32,30 @@ func newFacade(inner *sql.DB, g *gate.Gate, class string, onClose func() error) 
 // Connect takes a permit, then a connection of the inner pool. An error of
 // either is returned as it is.
 func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
-	l := &lease{connector: c}
-	if err := l.open(ctx); err != nil {
+	l := &lease{connector: c, watch: c.observers.watch()}
+	err := l.open(ctx)
+	l.watch.start(ctx, c, err)
+	if err != nil {
 		return nil, err
 	}
 	c.keepNoIdle()
 	return shaped(l), nil
 }
 
-// acquire takes a permit of the façade's class. Only the gate sees the context
-// that says so.
-func (c *connector) acquire(ctx context.Context) (gate.Permit, error) {
-	if c.class != "" {
-		ctx = gate.WithClass(ctx, c.class)
+// acquire takes a permit for what the façade is for.
+func (c *connector) acquire(ctx context.Context, holder gate.Holder) (gate.Permit, error) {
+	return c.gate.AcquireWith(ctx, gate.Request{Class: c.class, OutOfBand: c.outOfBand, Holder: holder})
+}
+
+// classOf is the class of a checkout under ctx.
+func (c *connector) classOf(ctx context.Context) string {
+	switch {
+	case c.outOfBand:
+		return gate.OutOfBandClass
+	case c.class != "":
+		return c.class
 	}
-	return c.gate.Acquire(ctx)
+	return c.gate.ClassOf(ctx)
 }
 
 // keepNoIdle undoes a SetMaxIdleConns that was made on the façade, where

@@ -11,7 +11,7 @@ import (
 // Config configures a [DB]. Gate.Limit is all that it needs.
 type Config struct {
 	// Gate configures admission. Its Limit is how many connections of the
-	// inner pool are in use at most.
+	// inner pool are in use at most, beside those of DB.OutOfBand.
 	Gate gate.Config
 
 	// CloseInner has the DB own the inner pool: DB.Close closes it too.
@@ -19,8 +19,8 @@ type Config struct {
 	CloseInner bool
 
 	// KeepMaxIdleConns leaves the inner pool's number of idle connections
-	// as it is. Otherwise Wrap, and DB.SetLimit after it, sets it to the
-	// limit, for database/sql keeps 2 by default and closes the others as
+	// as it is. Otherwise Wrap, and DB.SetLimit after it, sets it to what the
+	// gate can use at once, for database/sql keeps 2 by default and closes the others as
 	// they come back: a burst of 40 then opens 38 connections anew, each a
 	// process that the server has to start.
 	KeepMaxIdleConns bool
@@ -46,12 +46,16 @@ type DB struct {
 	gate   *gate.Gate
 	config Config
 	views  views
+
+	observers observers
 }
 
 // Wrap puts a gate in front of inner. It opens no connection. It returns an
 // error that names the field of config that it cannot accept, or if the limit
 // is higher than inner's MaxOpenConns, which could then never be reached:
-// waiters would leave the gate's queue only to wait in the pool's.
+// waiters would leave the gate's queue only to wait in the pool's. Where
+// MaxOpenConns leaves less beside the limit than the lane out of band has by
+// default, the lane is as large as that, or there is none.
 //
 // Whoever uses inner directly from then on passes no gate.
 //
@@ -61,6 +65,9 @@ func Wrap(inner *sql.DB, config Config) (*DB, error) {
 	if inner == nil {
 		return nil, errors.New("poolgate: Wrap: the *sql.DB is nil")
 	}
+	if config.Gate.OutOfBand == 0 {
+		config.Gate.OutOfBand = spareLane(inner, config.Gate.Limit)
+	}
 	g, err := gate.New(config.Gate)
 	if err != nil {
 		return nil, fmt.Errorf("poolgate: Config.Gate: %w", err)
@@ -69,9 +76,23 @@ func Wrap(inner *sql.DB, config Config) (*DB, error) {
 	if err := db.fit("Config.Gate.Limit", config.Gate.Limit); err != nil {
 		return nil, err
 	}
-	db.DB = newFacade(inner, g, "", db.close)
-	db.fitIdle(config.Gate.Limit)
+	db.DB = (&connector{inner: inner, gate: g, observers: &db.observers}).open(db.close)
+	db.fitIdle()
 	return db, nil
+}
+
+// spareLane is the size of the lane out of band that leaves all permits of the
+// limit a connection of inner, where that is less than the gate's default.
+func spareLane(inner *sql.DB, limit int) int {
+	most := inner.Stats().MaxOpenConnections
+	switch spare := most - limit; {
+	case most == 0 || spare >= max(1, limit/4):
+		return 0
+	case spare <= 0:
+		return gate.NoOutOfBand
+	default:
+		return spare
+	}
 }
 
 // close is what closing the gated *sql.DB does beside.
@@ -108,20 +129,29 @@ func (db *DB) SetLimit(n int) error {
 	if err := db.gate.SetLimit(n); err != nil {
 		return err
 	}
-	db.fitIdle(n)
+	db.fitIdle()
 	return nil
 }
 
+// fit refuses a limit that the inner pool has not enough connections for, with
+// the lane out of band where that does not follow the limit.
 func (db *DB) fit(name string, limit int) error {
-	if most := db.inner.Stats().MaxOpenConnections; most > 0 && limit > most {
-		return fmt.Errorf("poolgate: %s is %d, but the inner pool's MaxOpenConns is %d; "+
-			"lower the one or raise the other", name, limit, most)
+	most, lane := db.inner.Stats().MaxOpenConnections, max(0, db.config.Gate.OutOfBand)
+	switch {
+	case most == 0 || limit+lane <= most:
+		return nil
+	case lane > 0:
+		return fmt.Errorf("poolgate: %s is %d and Config.Gate.OutOfBand %d, but the inner pool's MaxOpenConns is %d; "+
+			"lower the one or raise the other", name, limit, lane, most)
 	}
-	return nil
+	return fmt.Errorf("poolgate: %s is %d, but the inner pool's MaxOpenConns is %d; "+
+		"lower the one or raise the other", name, limit, most)
 }
 
-func (db *DB) fitIdle(limit int) {
+// fitIdle has the inner pool keep as many connections as the gate can use.
+func (db *DB) fitIdle() {
 	if !db.config.KeepMaxIdleConns {
-		db.inner.SetMaxIdleConns(limit)
+		s := db.gate.Stats()
+		db.inner.SetMaxIdleConns(s.Limit + s.OutOfBand.Max)
 	}
 }

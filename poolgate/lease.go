@@ -27,6 +27,12 @@ type lease struct {
 	// rely on: another must not take its place any more.
 	used bool
 
+	// activity is what the lease is used for, which the gate may ask at any time.
+	activity activity
+
+	// watch is who wants to know of the lease; nil if nobody does.
+	watch *watch
+
 	// asked is set when database/sql asks IsValid, which it does just before
 	// it gives back a connection that it thinks is good.
 	asked bool
@@ -35,11 +41,13 @@ type lease struct {
 // open takes the permit and the connection. It holds neither if it fails or if
 // the driver panics.
 func (l *lease) open(ctx context.Context) error {
-	permit, err := l.connector.acquire(ctx)
+	permit, err := l.connector.acquire(ctx, &l.activity)
 	if err != nil {
 		return err
 	}
 	l.permit = permit
+	permit.Own()
+	l.watch.granted()
 	defer func() {
 		if l.checkout == nil {
 			l.giveBackPermit()
@@ -85,6 +93,7 @@ func (l *lease) Close() error {
 
 // discard has the inner pool close the connection instead of keeping it.
 func (l *lease) discard() {
+	l.watch.discarded()
 	checkout := l.checkout
 	l.checkout, l.conn = nil, nil
 	// Raw gives the connection up when its function says that it is bad, and
@@ -98,6 +107,20 @@ func (l *lease) giveBackPermit() {
 	permit := l.permit
 	l.permit = gate.Permit{}
 	permit.Release()
+	l.watch.finish()
+}
+
+// begin is called before every call into the driver, with the statement if it
+// has one, and returns the context for it.
+func (l *lease) begin(ctx context.Context, query string) context.Context {
+	l.permit.Own()
+	if query != "" {
+		l.activity.begin(query)
+	}
+	if l.watch == nil {
+		return ctx
+	}
+	return l.watch.begin(ctx)
 }
 
 // guard, deferred around every call into the driver, gives everything back if
@@ -105,6 +128,7 @@ func (l *lease) giveBackPermit() {
 // Exec, but not for Query and BeginTx, where connection and permit would be
 // lost for ever. The panic goes on to the caller.
 func (l *lease) guard(returned *bool) {
+	l.watch.end()
 	if *returned {
 		return
 	}
@@ -139,7 +163,7 @@ func (l *lease) swap(ctx context.Context, err *error, tries *int) bool {
 		l.used = true
 		return false
 	}
-	if l.used || *tries > l.connector.gate.Stats().Limit {
+	if l.used || *tries > l.connector.gate.Limit() {
 		return false
 	}
 	*tries++
@@ -169,7 +193,7 @@ func (l *lease) Ping(ctx context.Context) error {
 	}
 	returned := false
 	defer l.guard(&returned)
-	err := pinger.Ping(ctx)
+	err := pinger.Ping(l.begin(ctx, ""))
 	if err == nil {
 		l.used = true
 	}

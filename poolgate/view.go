@@ -2,6 +2,7 @@ package poolgate
 
 import (
 	"database/sql"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -24,7 +25,34 @@ func (db *DB) Class(name string) *sql.DB {
 		panic(fmt.Sprintf("poolgate: Class(%q): Config.Gate.Classes has no class of this name", name))
 	}
 	return db.views.get(name, func(onClose func() error) *sql.DB {
-		return newFacade(db.inner, db.gate, name, onClose)
+		return (&connector{inner: db.inner, gate: db.gate, observers: &db.observers, class: name}).open(onClose)
+	})
+}
+
+// ErrOutOfBand is the error of BeginTx on DB.OutOfBand: what is out of band is
+// autocommit.
+var ErrOutOfBand = errors.New("poolgate: no transaction out of band: begin it on the DB itself")
+
+// OutOfBand returns a view of the DB for single statements beside whatever the
+// goroutine has open: each on a connection of its own, committed by itself,
+// never inside of a transaction or a session. BeginTx on it returns
+// ErrOutOfBand.
+//
+// Its permits are those of the gate's lane, gate.Config.OutOfBand, beside the
+// limit: whoever holds a transaction, and with it a permit, can wait for one of
+// these and does not wait for itself, even if the limit is 1 and all others do
+// the same. Do not hold rows or a Conn of the view while you query the DB: that
+// can wait for itself, and ends with gate.ErrDeadlock.
+//
+// There is one such view, which the DB closes when it is closed. OutOfBand
+// panics if the gate has no lane.
+func (db *DB) OutOfBand() *sql.DB {
+	if db.gate.Stats().OutOfBand.Max == 0 {
+		panic("poolgate: OutOfBand: the gate has no lane, as Config.Gate.OutOfBand is NoOutOfBand " +
+			"or the inner pool's MaxOpenConns leaves no connection beside the limit")
+	}
+	return db.views.get(gate.OutOfBandClass, func(onClose func() error) *sql.DB {
+		return (&connector{inner: db.inner, gate: db.gate, observers: &db.observers, outOfBand: true}).open(onClose)
 	})
 }
 

@@ -70,11 +70,25 @@ type class struct {
 	queue    queue
 	passed   int // how often the head was passed over
 	counts   Counts
+	service  service
+	history  history
+	movement movement
+}
+
+func newClass(epoch time.Time, config Class) *class {
+	c := &class{Class: config}
+	c.history.epoch, c.history.counts = epoch, &c.counts
+	return c
+}
+
+// newLane returns the class of those out of band.
+func newLane(epoch time.Time, config Config) *class {
+	return newClass(epoch, Class{Name: OutOfBandClass, MaxWaiting: config.MaxWaiting, MaxWait: config.MaxWait})
 }
 
 // newClasses returns the classes that config says, the default class first.
-func newClasses(config Config) ([]*class, error) {
-	classes := []*class{{Class: Class{Name: DefaultClass}}}
+func newClasses(epoch time.Time, config Config) ([]*class, error) {
+	classes := []*class{newClass(epoch, Class{Name: DefaultClass})}
 	seen := make(map[string]bool)
 	reserved := 0
 	for i, c := range config.Classes {
@@ -82,6 +96,8 @@ func newClasses(config Config) ([]*class, error) {
 		switch {
 		case c.Name == "":
 			return nil, fmt.Errorf("gate: %s.Name must not be empty", field)
+		case c.Name == OutOfBandClass:
+			return nil, fmt.Errorf("gate: %s.Name must not be %q, which is the lane of Config.OutOfBand", field, c.Name)
 		case seen[c.Name]:
 			return nil, fmt.Errorf("gate: %s.Name is %q, as another's is", field, c.Name)
 		case c.Reserved < 0:
@@ -97,7 +113,7 @@ func newClasses(config Config) ([]*class, error) {
 		if c.Name == DefaultClass {
 			classes[0].Class = c
 		} else {
-			classes = append(classes, &class{Class: c})
+			classes = append(classes, newClass(epoch, c))
 		}
 	}
 	if reserved > config.Limit {
@@ -114,8 +130,9 @@ func newClasses(config Config) ([]*class, error) {
 	return classes, nil
 }
 
-// mayEnter tells whether the class may have another permit out, if there is one.
-func (c *class) mayEnter() bool { return c.Max == 0 || c.inFlight < c.Max }
+// mayEnter tells whether the class may have n more permits out, if there are
+// so many.
+func (c *class) mayEnter(n int) bool { return c.Max == 0 || c.inFlight+min(n, c.Max) <= c.Max }
 
 // goesBefore tells whether the next permit goes to c rather than to d; both
 // have waiters and may enter.

@@ -18,7 +18,7 @@ func (g *Gate) Resume() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.paused, g.barred = false, g.closed
-	g.serve()
+	g.serve(g.now())
 }
 
 // Close stops admission for good: it refuses everybody who waits, and whoever
@@ -38,7 +38,7 @@ func (g *Gate) Close() {
 func (g *Gate) Drain(ctx context.Context) error {
 	g.mu.Lock()
 	g.close()
-	if g.inFlight == 0 {
+	if g.isEmpty() {
 		g.mu.Unlock()
 		return nil
 	}
@@ -59,14 +59,9 @@ func (g *Gate) Drain(ctx context.Context) error {
 func (g *Gate) close() {
 	g.closed, g.barred = true, true
 	now := g.now()
-	for _, c := range g.classes {
+	for c := range g.everyClass {
 		for w := c.queue.head; w != nil; w = c.queue.head {
-			waited := g.dequeue(w, now)
-			w.err = g.reject(c, ErrClosed, waited)
-			w.ready <- struct{}{}
+			w.decide(g.rejectWaiter(w, now, ErrClosed))
 		}
-	}
-	if g.timer != nil {
-		g.timer.Stop()
 	}
 }

@@ -1,6 +1,7 @@
 package gate
 
 import (
+	"errors"
 	"fmt"
 	"time"
 )
@@ -74,6 +75,60 @@ type Config struct {
 	// Classes are the kinds of callers that are told apart, if any are; see
 	// [Class] and [WithClass].
 	Classes []Class
+
+	// OutOfBand is the size of a lane beside the limit, for Request.OutOfBand:
+	// whoever holds a permit may take one of these for a moment, and cannot
+	// wait for itself. It has a queue of its own, bounded like that of
+	// DefaultClass, and is never in waves. Zero means a quarter of the limit
+	// and at least 1, and follows the limit when that changes; NoOutOfBand
+	// means none, and then such a request is refused with ErrTooHeavy. At
+	// most Limit + OutOfBand permits are out.
+	OutOfBand int
+
+	// Shed has the gate, while it is overloaded, let in first whose work began
+	// last, see WithStart, and refuse with ErrShed those of the lowest Priority
+	// that wait longest, more and more often. It is overloaded when everybody,
+	// for a whole interval, had to wait longer than a target: for 100 ms or
+	// twice what nine in ten permits are held, whichever is longer; longer
+	// than a tenth of that, or than half of the permits are held.
+	//
+	// It is for callers that have somebody waiting for an answer. Leave it off
+	// where a queue is meant to stand, such as before a batch of work.
+	Shed bool
+
+	// Shadow has the gate count what it would refuse, in Stats, and refuse
+	// nothing but what comes after Close: to see what a configuration would
+	// do. The limit holds nevertheless, so without a context's end a caller
+	// can wait for ever.
+	Shadow bool
+
+	// LeakAfter is how long a permit may be held before it is reported to
+	// Observer.Leak and in Stats, once. Zero means that none is. Acquire and
+	// Release cost some 100 ns more with it.
+	LeakAfter time.Duration
+
+	// StackEvery has the stack captured of whoever takes a permit, of one in
+	// so many: 1 means of all. Zero means of none. A capture takes about 2 µs.
+	StackEvery int
+}
+
+// NoOutOfBand as a [Config.OutOfBand] makes a gate without such a lane.
+const NoOutOfBand = -1
+
+// OutOfBandClass is the name of the lane of Config.OutOfBand, in Stats, in
+// errors and to observers. No [Class] can have it.
+const OutOfBandClass = "out-of-band"
+
+// laneSize is how many permits the lane has now.
+func (g *Gate) laneSize() int {
+	switch n := g.config.OutOfBand; n {
+	case NoOutOfBand:
+		return 0
+	case 0:
+		return max(1, g.limit/4)
+	default:
+		return n
+	}
 }
 
 // withDefaults returns the configuration that c stands for, or what is wrong
@@ -87,6 +142,16 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if err := checkQueue("Config", c.MaxWaiting, c.MaxWait); err != nil {
 		return c, err
+	}
+	switch {
+	case c.OutOfBand < NoOutOfBand:
+		return c, fmt.Errorf("gate: Config.OutOfBand must not be negative (but for NoOutOfBand), got %d", c.OutOfBand)
+	case c.LeakAfter < 0:
+		return c, fmt.Errorf("gate: Config.LeakAfter must not be negative, got %v", c.LeakAfter)
+	case c.StackEvery < 0:
+		return c, fmt.Errorf("gate: Config.StackEvery must not be negative, got %d", c.StackEvery)
+	case c.Shed && c.Mode == Chunked:
+		return c, errors.New("gate: Config.Shed needs Mode Sliding: in waves a queue always stands")
 	}
 	if c.MaxWait == 0 {
 		c.MaxWait = DefaultMaxWait

@@ -3,6 +3,7 @@ package gate
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -18,6 +19,30 @@ var (
 	// ErrWaitTimeout: no permit came within Config.MaxWait.
 	ErrWaitTimeout = errors.New("wait timeout")
 
+	// ErrDeadline: the caller's context would end before it is through, judged
+	// by how quickly the queue moves and how long permits are held.
+	ErrDeadline = errors.New("deadline")
+
+	// ErrShed: the gate is overloaded, see Config.Shed.
+	ErrShed = errors.New("shed")
+
+	// ErrDeadlock: the caller held a permit while it waited for another, and
+	// so did everybody who could have let it in. It is found within 50 ms; the
+	// youngest of them gets it, and when that one releases what it holds the
+	// others go on.
+	//
+	// Found are waits in one gate among goroutines that the gate knows as
+	// owners: those that waited for their permit, that took it through
+	// package poolgate, or that called Permit.Own. Not found are cycles with
+	// anything else in them, such as a mutex, a channel, a row's lock or a
+	// second gate; Config.MaxWait ends those. Whoever hands a permit to another
+	// goroutine that does not use it while the giver waits for a second one
+	// looks the same as a deadlock.
+	ErrDeadlock = errors.New("deadlock")
+
+	// ErrTooHeavy: Request.Weight is more than there ever is.
+	ErrTooHeavy = errors.New("too heavy")
+
 	// ErrPaused: the gate was paused when the caller's wait had to end.
 	ErrPaused = errors.New("paused")
 
@@ -25,11 +50,18 @@ var (
 	ErrClosed = errors.New("closed")
 )
 
+// Reasons returns the reasons for a refusal, in a fixed order.
+func Reasons() []error { return reasons[:] }
+
+var reasons = [...]error{
+	ErrQueueFull, ErrWaitTimeout, ErrDeadline, ErrShed, ErrDeadlock, ErrTooHeavy, ErrPaused, ErrClosed,
+}
+
 // RejectedError is what [Gate.Acquire] returns when it refuses a permit. It
 // matches [ErrRejected] and its Reason. The counts are those of the moment of
 // the refusal, without the caller that was refused.
 type RejectedError struct {
-	// Reason is ErrQueueFull, ErrWaitTimeout, ErrPaused or ErrClosed.
+	// Reason is one of Reasons: ErrQueueFull, ErrWaitTimeout and so on.
 	Reason error
 
 	// Class is the class of the caller, DefaultClass if it named none.
@@ -46,6 +78,11 @@ type RejectedError struct {
 	// caller that was let in last had waited. It is zero where nobody has
 	// waited yet, and where trying again is of no use.
 	RetryAfter time.Duration
+
+	// Holders are, for ErrDeadlock, those that hold permits and wait for
+	// others, the refused caller among them, with the statement that each
+	// named and the stack where it stands.
+	Holders []HolderInfo
 }
 
 // Error says what was refused, why, and how to mend it.
@@ -58,11 +95,43 @@ func (e *RejectedError) Error() string {
 		return fmt.Sprintf("gate: rejected: wait timeout: no permit within %v, %d of %d in flight and %d waiting%s; "+
 			"look for a holder that does not let go, or raise Limit or MaxWait%s",
 			e.Waited.Round(time.Microsecond), e.InFlight, e.Limit, e.Waiting, e.inClass(), e.retry())
+	case ErrDeadline:
+		return fmt.Sprintf("gate: rejected: deadline: the context would end before the work is done, "+
+			"%d of %d permits in flight and %d waiting%s; give it more time, or send less at once%s",
+			e.InFlight, e.Limit, e.Waiting, e.inClass(), e.retry())
+	case ErrShed:
+		return fmt.Sprintf("gate: rejected: shed: overloaded, %d waiting%s, this one since %v; send less%s",
+			e.Waiting, e.inClass(), e.Waited.Round(time.Microsecond), e.retry())
+	case ErrDeadlock:
+		return e.deadlock()
+	case ErrTooHeavy:
+		return fmt.Sprintf("gate: rejected: too heavy: more permits%s than there ever are, which is at most %d",
+			e.inClass(), e.Limit)
 	case ErrPaused:
 		return fmt.Sprintf("gate: rejected: paused, and nobody has resumed it within %v; %d waiting%s",
 			e.Waited.Round(time.Microsecond), e.Waiting, e.inClass())
 	}
 	return fmt.Sprintf("gate: rejected: %v", e.Reason)
+}
+
+// deadlock tells who holds what, and the line of each that is nearest to the
+// wait and not of the standard library or poolgate.
+func (e *RejectedError) deadlock() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "gate: rejected: deadlock: %d of %d permits in flight, and this goroutine holds one and waited for another%s, "+
+		"as everybody who could let it in; take one permit for the whole of a work, "+
+		"such as the transaction for every statement inside of it, close rows before the next query, or go out of band",
+		e.InFlight, e.Limit, e.inClass())
+	for _, h := range e.Holders {
+		fmt.Fprintf(&b, "; goroutine %d holds %d for %v", h.Goroutine, h.Weight, h.Held.Round(time.Microsecond))
+		if h.Statement != "" {
+			fmt.Fprintf(&b, " (%s)", h.Statement)
+		}
+		if line := callerLine(h.Stack); line != "" {
+			fmt.Fprintf(&b, " and waits at %s", line)
+		}
+	}
+	return b.String()
 }
 
 func (e *RejectedError) inClass() string {

@@ -166,7 +166,7 @@ func TestQueue(t *testing.T) {
 			t.Fatalf("got %v", err)
 		}
 		want := gate.RejectedError{Reason: gate.ErrQueueFull, Class: gate.DefaultClass, Limit: 2, InFlight: 2, Waiting: 3}
-		if *rejected != want {
+		if !reflect.DeepEqual(*rejected, want) {
 			t.Errorf("got %+v, want %+v", *rejected, want)
 		}
 		a.Release()
@@ -702,7 +702,16 @@ func TestStats(t *testing.T) {
 				Counts: counts,
 			}},
 		}
-		if got := g.Stats(); !reflect.DeepEqual(got, want) {
+		got := g.Stats()
+		if lane := got.OutOfBand; lane.Name != gate.OutOfBandClass || lane.Max != 1 || lane.Counts != (gate.Counts{}) {
+			t.Errorf("the lane: %+v", lane)
+		}
+		near := func(d time.Duration) gate.Percentiles { // they are good to 6 %
+			return gate.Percentiles{P50: d, P90: d, P99: d, Max: d}
+		}
+		want.Classes[0].Wait, want.Classes[0].Hold = near(2013265919), near(10200547327)
+		got.OutOfBand = gate.ClassStats{}
+		if !reflect.DeepEqual(got, want) {
 			t.Errorf("got  %+v\nwant %+v", got, want)
 		}
 	})
@@ -716,7 +725,7 @@ func TestUnderFire(t *testing.T) {
 			const limit, goroutines, rounds = 4, 32, 2000
 			g := newGate(t, gate.Config{Limit: limit, Mode: mode, MaxWaiting: 24, MaxWait: time.Millisecond})
 			var inside atomic.Int32
-			var outcomes [4]atomic.Int64
+			var outcomes [5]atomic.Int64
 			var wg sync.WaitGroup
 			for i := range goroutines {
 				wg.Go(func() {
@@ -735,14 +744,14 @@ func TestUnderFire(t *testing.T) {
 							p.Release()
 						}
 						cancel()
-						outcomes[slices.IndexFunc([]error{nil, context.DeadlineExceeded, gate.ErrQueueFull, gate.ErrWaitTimeout},
+						outcomes[slices.IndexFunc([]error{nil, context.DeadlineExceeded, gate.ErrQueueFull, gate.ErrWaitTimeout, gate.ErrDeadline},
 							func(want error) bool { return errors.Is(err, want) })].Add(1)
 					}
 				})
 			}
 			wg.Wait()
 			s := g.Stats()
-			got := [4]uint64{s.Acquired, s.Canceled, s.QueueFull, s.WaitTimeout}
+			got := [5]uint64{s.Acquired, s.Canceled, s.QueueFull, s.WaitTimeout, s.Deadline}
 			for i, n := range got {
 				// A context that was done before it could wait is not counted as Canceled.
 				if want := uint64(outcomes[i].Load()); n != want && !(i == 1 && n <= want) {

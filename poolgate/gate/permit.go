@@ -1,5 +1,11 @@
 package gate
 
+import (
+	"runtime"
+	"sync/atomic"
+	"time"
+)
+
 // A Permit is the right to be in flight, from [Gate.Acquire] until Release.
 // It is a small value, free to be copied and to be handed to another
 // goroutine; all copies are the same permit. The zero Permit, as returned
@@ -7,18 +13,6 @@ package gate
 type Permit struct {
 	hold *hold
 	turn uint64
-}
-
-// A hold is the gate's record of one permit that is out. Records are reused:
-// turn tells the present permit from earlier ones on the same record, which
-// is how a permit that is released twice is told from its successor.
-type hold struct {
-	gate *Gate
-
-	// guarded by Gate.mu
-	next  *hold // in the gate's list of free records
-	class *class
-	turn  uint64
 }
 
 // Release gives the permit back, to the longest waiter if there is one. It
@@ -31,4 +25,65 @@ func (p Permit) Release() {
 	if p.hold != nil {
 		p.hold.gate.release(p)
 	}
+}
+
+// Own says that the calling goroutine is the one that works under the permit,
+// which is how the gate finds out that all who hold a permit wait for another,
+// see [ErrDeadlock]. Whoever hands a permit on should have the other goroutine
+// call it. It takes 3 ns; on a permit that was released it must not be called.
+func (p Permit) Own() {
+	if p.hold == nil {
+		return
+	}
+	if id := goroutine(); p.hold.owner.Load() != id {
+		p.hold.owner.Store(id)
+	}
+}
+
+// A hold is the gate's record of one permit, or of several that were taken
+// together. Records are reused: turn tells the present permit from earlier ones
+// on the same record, which is how a permit that is released twice is told from
+// its successor.
+type hold struct {
+	gate  *Gate
+	owner atomic.Int64              // the goroutine that works under it; 0 if not known
+	stack atomic.Pointer[callStack] // of who took it, where it was captured
+
+	// guarded by Gate.mu
+	next     *hold  // in the gate's list of free records
+	class    *class // nil while it is free
+	turn     uint64
+	weight   int
+	since    time.Duration // since when it is held at least, on the gate's clock; 0 if not known
+	stamped  bool          // since is exact
+	reported bool          // as a leak
+	holder   Holder
+}
+
+func (h *hold) stamp(now time.Duration) { h.since, h.stamped = now, true }
+
+// reset makes h that of no permit.
+func (h *hold) reset() {
+	h.turn++
+	h.class = nil
+	if h.since == 0 && h.holder == nil && h.owner.Load() == 0 {
+		return
+	}
+	h.since, h.stamped, h.reported, h.holder = 0, false, false, nil
+	h.owner.Store(0)
+	h.stack.Store(nil)
+}
+
+// callStack is who called Acquire.
+type callStack [16]uintptr
+
+// keepStack captures the stack of the caller of Acquire, of one in every so
+// many.
+func (h *hold) keepStack(every int) {
+	if every == 0 || h.turn%uint64(every) != 0 {
+		return
+	}
+	stack := new(callStack)
+	runtime.Callers(3, stack[:])
+	h.stack.Store(stack)
 }

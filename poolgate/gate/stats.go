@@ -7,18 +7,23 @@ type Stats struct {
 	Mode       Mode
 	Limit      int // permits that may be out
 	Paused     bool
-	InFlight   int // permits that are out; above Limit for a while after the limit was lowered
-	Waiting    int // callers in the queues
-	MaxWaiting int // how many there may be in the queue of DefaultClass
+	Overloaded bool // see Config.Shed
+	InFlight   int  // permits that are out; above Limit for a while after the limit was lowered
+	Waiting    int  // callers in all queues, the lane's included
+	MaxWaiting int  // how many there may be in the queue of DefaultClass
 
 	// OldestWait is how long the longest waiter has waited; 0 if nobody does.
 	OldestWait time.Duration
 
-	Counts // of all classes together
+	Counts // of all classes and the lane together
 
 	// Classes are the classes, DefaultClass first and the others as they
 	// were configured.
 	Classes []ClassStats
+
+	// OutOfBand is the lane of Config.OutOfBand, beside the limit; Max is its
+	// size.
+	OutOfBand ClassStats
 }
 
 // ClassStats is what a gate knows of one of its classes.
@@ -28,6 +33,12 @@ type ClassStats struct {
 	Waiting    int
 	OldestWait time.Duration
 	Counts
+
+	// Wait and Hold tell how long those waited that had to, and how long
+	// permits were held, in the last 10 to 20 seconds in which anything
+	// happened. Holds are measured of all permits whose takers waited, named a
+	// Holder or are observed, and of one in 64 of the others.
+	Wait, Hold Percentiles
 }
 
 // Counts are totals since the gate was made.
@@ -36,51 +47,111 @@ type Counts struct {
 	Waited       uint64        // of these, to callers that had to wait
 	WaitDuration time.Duration // time that all have waited whose wait is over, however it ended
 
-	QueueFull   uint64 // refused with ErrQueueFull
-	WaitTimeout uint64 // refused with ErrWaitTimeout
-	Paused      uint64 // refused with ErrPaused
-	Closed      uint64 // refused with ErrClosed
-	Canceled    uint64 // left because their context ended while they waited
+	// Refused, by the reason: with ErrQueueFull and so on. In shadow mode,
+	// those that would have been, each once.
+	QueueFull   uint64
+	WaitTimeout uint64
+	Deadline    uint64
+	Shed        uint64
+	Deadlock    uint64
+	TooHeavy    uint64
+	Paused      uint64
+	Closed      uint64
+
+	Canceled uint64 // left because their context ended while they waited
+	Leaked   uint64 // permits held longer than Config.LeakAfter
+}
+
+// Refused is how many were refused, for whatever reason.
+func (c *Counts) Refused() uint64 {
+	n := uint64(0)
+	for _, reason := range Reasons() {
+		n += *c.of(reason)
+	}
+	return n
+}
+
+// Of returns how many were refused for that reason, such as ErrQueueFull.
+func (c *Counts) Of(reason error) uint64 {
+	if n := c.of(reason); n != nil {
+		return *n
+	}
+	return 0
+}
+
+func (c *Counts) of(reason error) *uint64 {
+	switch reason {
+	case ErrQueueFull:
+		return &c.QueueFull
+	case ErrWaitTimeout:
+		return &c.WaitTimeout
+	case ErrDeadline:
+		return &c.Deadline
+	case ErrShed:
+		return &c.Shed
+	case ErrDeadlock:
+		return &c.Deadlock
+	case ErrTooHeavy:
+		return &c.TooHeavy
+	case ErrPaused:
+		return &c.Paused
+	case ErrClosed:
+		return &c.Closed
+	}
+	return nil
 }
 
 func (c *Counts) add(d Counts) {
 	c.Acquired += d.Acquired
 	c.Waited += d.Waited
 	c.WaitDuration += d.WaitDuration
-	c.QueueFull += d.QueueFull
-	c.WaitTimeout += d.WaitTimeout
-	c.Paused += d.Paused
-	c.Closed += d.Closed
+	for _, reason := range Reasons() {
+		*c.of(reason) += *d.of(reason)
+	}
 	c.Canceled += d.Canceled
+	c.Leaked += d.Leaked
 }
 
-// Stats returns what the gate knows of itself, all of one moment. It takes
-// the gate's lock for well under a microsecond.
+// Stats returns what the gate knows of itself, all of one moment. It takes the
+// gate's lock for a few microseconds for each class.
 func (g *Gate) Stats() Stats {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	now := g.now()
 	s := Stats{
 		Mode:       g.config.Mode,
 		Limit:      g.limit,
 		Paused:     g.paused,
+		Overloaded: g.overload.on,
 		InFlight:   g.inFlight,
 		Waiting:    g.waiting,
 		MaxWaiting: queueBound(g.classes[0].MaxWaiting, g.limit),
+		OldestWait: g.oldestWait(now),
 		Classes:    make([]ClassStats, len(g.classes)),
-	}
-	now := time.Duration(0)
-	if g.waiting > 0 {
-		now = g.now()
 	}
 	for i, c := range g.classes {
 		s.Counts.add(c.counts)
-		of := &s.Classes[i]
-		*of = ClassStats{Class: c.Class, InFlight: c.inFlight, Waiting: c.queue.n, Counts: c.counts}
-		of.MaxWaiting = queueBound(c.MaxWaiting, g.limit)
-		if c.queue.n > 0 {
-			of.OldestWait = now - c.queue.head.since
-			s.OldestWait = max(s.OldestWait, of.OldestWait)
-		}
+		s.Classes[i] = g.statsOf(c, now)
+	}
+	s.Counts.add(g.lane.counts)
+	s.OutOfBand = g.statsOf(g.lane, now)
+	s.OutOfBand.Max = g.laneSize()
+	return s
+}
+
+// statsOf is called with g.mu held.
+func (g *Gate) statsOf(c *class, now time.Duration) ClassStats {
+	s := ClassStats{
+		Class:    c.Class,
+		InFlight: c.inFlight,
+		Waiting:  c.queue.n,
+		Counts:   c.counts,
+		Wait:     c.history.recentWaits(),
+		Hold:     c.history.recentHolds(),
+	}
+	s.MaxWaiting = queueBound(c.MaxWaiting, g.limit)
+	if c.queue.n > 0 {
+		s.OldestWait = now - c.queue.head.since
 	}
 	return s
 }

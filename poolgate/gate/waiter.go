@@ -3,24 +3,36 @@ package gate
 import (
 	"context"
 	"time"
+
+	"github.com/petermattis/goid"
 )
 
 // A waiter is one caller in the queue. All but ready is guarded by Gate.mu
 // while the waiter is queued. It is dequeued by whoever decides its outcome
 // (a release, the timer, Close, or the caller itself when its context ends).
-// Anybody but the caller then writes err or permit and sends on ready, in this
-// order, so the caller that received may read them without the lock.
+// Anybody but the caller then writes err or hold, and waited, and sends on
+// ready, in this order, so the caller that received may read them without the
+// lock.
+//
+// It takes 240 bytes with its channel, see TestAWaiterIsSmall.
 type waiter struct {
 	next, prev *waiter
+	weight     int32
 	queued     bool
+	spared     bool // in shadow mode: it was counted as refused
 
-	ctx    context.Context
-	class  *class
-	since  time.Duration // when it was queued, on the gate's clock
-	ticket uint64        // its place in the order in which all have come
+	ctx       context.Context
+	class     *class
+	holder    Holder
+	goroutine int64
+	ticket    uint64        // its place in the order in which all have come
+	since     time.Duration // when it was queued, on the gate's clock
+	began     time.Duration // when its work did, see WithStart
+	deadline  time.Duration // when its context ends; 0 if never
 
 	ready  chan struct{} // capacity 1: the sender never blocks
-	permit Permit        // the grant, where err is nil
+	hold   *hold         // the grant, where err is nil
+	waited time.Duration
 	err    error
 }
 
@@ -28,8 +40,18 @@ func newWaiter() any { return &waiter{ready: make(chan struct{}, 1)} }
 
 // reset makes w fit to be used again, and lets go of what it referred to.
 func (w *waiter) reset() {
-	w.ctx, w.class, w.permit, w.err = nil, nil, Permit{}, nil
+	w.ctx, w.class, w.holder, w.hold, w.err, w.spared = nil, nil, nil, nil, nil, false
 }
+
+// decide ends the wait with an error.
+func (w *waiter) decide(err error) {
+	w.err = err
+	w.ready <- struct{}{}
+}
+
+// goroutine returns the identity of the calling goroutine, as in the stacks
+// that Go prints. It takes 2 ns.
+func goroutine() int64 { return goid.Get() }
 
 // A queue holds waiters in the order in which they came. Its zero value is
 // empty. Every method takes constant time.

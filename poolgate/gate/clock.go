@@ -1,0 +1,75 @@
+package gate
+
+import "time"
+
+// clock is the gate's one timer, which runs Gate.tick. It is not touched as
+// waiters leave: it may fire for one that is long gone, and then finds out how
+// long the others still have.
+type clock struct {
+	timer *time.Timer // nil until somebody has waited
+	armed bool
+	due   time.Duration // when it fires: not later than anything is to be done
+}
+
+// wake has tick run in d at the latest. It is called with g.mu held.
+func (g *Gate) wake(now, d time.Duration) {
+	k := &g.clock
+	if k.armed && k.due <= now+d {
+		return
+	}
+	k.armed, k.due = true, now+d
+	if k.timer == nil {
+		k.timer = time.AfterFunc(d, g.tick)
+	} else {
+		k.timer.Reset(d)
+	}
+}
+
+// tick does what is due: it refuses those whose time is up, sheds, looks for a
+// deadlock and for leaks. It is run by the timer, without g.mu.
+func (g *Gate) tick() {
+	g.mu.Lock()
+	g.clock.armed = false
+	now := g.now()
+	var leaks []leaking
+	if g.waiting > 0 {
+		g.expire(now)
+		g.breakDeadlock(now)
+	}
+	g.overload.tick(g, now)
+	leaks = g.findLeaks(now)
+	g.serve(now) // the weight of one that was refused may have been in the way
+	if g.waiting > 0 {
+		g.wake(now, g.stuck.patience())
+	}
+	observers := g.observers
+	g.mu.Unlock()
+	report(observers, leaks)
+}
+
+// expire refuses those whose time is up. Within a class all may wait equally
+// long, so the first whose time is not up ends the search.
+func (g *Gate) expire(now time.Duration) {
+	for c := range g.everyClass {
+		for w := c.queue.head; w != nil; {
+			next := w.next
+			waited := now - w.since
+			if waited < c.MaxWait {
+				g.wake(now, c.MaxWait-waited)
+				break
+			}
+			g.refuse(w, now, ErrWaitTimeout)
+			w = next
+		}
+	}
+}
+
+// everyClass yields the classes and the lane.
+func (g *Gate) everyClass(yield func(*class) bool) {
+	for _, c := range g.classes {
+		if !yield(c) {
+			return
+		}
+	}
+	yield(g.lane)
+}

@@ -1,0 +1,174 @@
+package gate
+
+import (
+	"bytes"
+	"runtime"
+	"strconv"
+	"time"
+)
+
+const (
+	// stuckAfter is how long a class that has waiters must have stood still
+	// before it is looked at for a deadlock: a goroutine that has just handed
+	// its permit to another gets that much time.
+	stuckAfter = 15 * time.Millisecond
+
+	// A search takes at most one part in so many of the time.
+	stuckShare = 20
+)
+
+// stuck is how often deadlocks are searched for.
+type stuck struct{ cost time.Duration } // of the last search
+
+func (s *stuck) patience() time.Duration { return max(stuckAfter, stuckShare*s.cost) }
+
+// movement is what changes whenever a permit of a class comes or goes.
+type movement struct {
+	acquired uint64
+	inFlight int
+	at       time.Duration // since when it is so
+}
+
+// stands tells whether nothing has moved in the class for a while.
+func (c *class) stands(now time.Duration) bool {
+	m := movement{c.counts.Acquired, c.inFlight, c.movement.at}
+	if m != c.movement {
+		m.at = now
+		c.movement = m
+	}
+	return c.queue.n > 0 && now-m.at >= stuckAfter
+}
+
+// breakDeadlock looks whether waiters of a class that stands still can only be
+// let in by goroutines that themselves wait so. The youngest waiter of these,
+// which has the least to lose, is refused; as it gives back what it holds, the
+// others go on. It is called with g.mu held.
+func (g *Gate) breakDeadlock(now time.Duration) {
+	stands := false
+	for c := range g.everyClass {
+		stands = c.stands(now) || stands
+	}
+	if !stands || g.barred {
+		return
+	}
+	defer func() { g.stuck.cost = g.now() - now }()
+	waits := g.waitingHolders()
+	hopeless := g.hopeless(waits)
+	var victim *waiter
+	for _, w := range waits {
+		if hopeless[w.class] && w.class.stands(now) && now-w.since >= stuckAfter && !w.spared &&
+			(victim == nil || w.ticket > victim.ticket) {
+			victim = w
+		}
+	}
+	if victim == nil || g.spare(victim, ErrDeadlock) {
+		return
+	}
+	err := g.rejectWaiter(victim, now, ErrDeadlock)
+	for _, h := range g.holds {
+		if h.class == nil {
+			continue
+		}
+		if w := waits[h.owner.Load()]; w != nil && hopeless[w.class] { // the victim among them
+			info := h.info(now)
+			info.Waiting = now - w.since
+			err.Holders = append(err.Holders, info)
+		}
+	}
+	victim.decide(err)
+}
+
+// waitingHolders are the waiters, by their goroutine, that hold a permit.
+func (g *Gate) waitingHolders() map[int64]*waiter {
+	owners := make(map[int64]bool)
+	for _, h := range g.holds {
+		if id := h.owner.Load(); h.class != nil && id != 0 {
+			owners[id] = true
+		}
+	}
+	waits := make(map[int64]*waiter)
+	if len(owners) == 0 {
+		return waits
+	}
+	for c := range g.everyClass {
+		for w := c.queue.head; w != nil; w = w.next {
+			if owners[w.goroutine] {
+				waits[w.goroutine] = w
+			}
+		}
+	}
+	return waits
+}
+
+// hopeless are the classes whose waiters nobody will ever let in. It starts
+// from all and takes out those that somebody can move who is not waiting, or
+// waits in a class that was taken out, until there are no more of these.
+func (g *Gate) hopeless(waits map[int64]*waiter) map[*class]bool {
+	hopeless := make(map[*class]bool)
+	for c := range g.everyClass {
+		hopeless[c] = c.queue.n > 0
+	}
+	for changed := true; changed; {
+		changed = false
+		moving := make(map[*class]bool) // some holder of the class will release
+		anyMoving := false              // and so in any class of the limit
+		for _, h := range g.holds {
+			if h.class == nil {
+				continue
+			}
+			if w := waits[h.owner.Load()]; w == nil || !hopeless[w.class] {
+				moving[h.class] = true
+				anyMoving = anyMoving || h.class != g.lane
+			}
+		}
+		for c := range g.everyClass {
+			if !hopeless[c] {
+				continue
+			}
+			some := anyMoving
+			if c == g.lane {
+				some = moving[c]
+			}
+			if (some || g.fits(c)) && (moving[c] || c.mayEnter(g.weightOf(c))) {
+				hopeless[c], changed = false, true
+			}
+		}
+	}
+	return hopeless
+}
+
+// Stacks are looked for only where they are not too many to be printed quickly.
+const (
+	maxGoroutines = 10_000
+	maxStacks     = 16 << 20
+)
+
+// addStacks adds where each holder stands. It stops the world for as long as it
+// takes to print the stacks of all goroutines: about 2 µs for each.
+func addStacks(holders []HolderInfo) {
+	if runtime.NumGoroutine() > maxGoroutines {
+		return
+	}
+	all := make([]byte, 64<<10)
+	for {
+		n := runtime.Stack(all, true)
+		if n < len(all) || len(all) >= maxStacks {
+			all = all[:n]
+			break
+		}
+		all = make([]byte, 2*len(all))
+	}
+	stacks := make(map[string][]byte)
+	for one := range bytes.SplitSeq(all, []byte("\n\n")) {
+		head, stack, _ := bytes.Cut(one, []byte("\n"))
+		if fields := bytes.Fields(head); len(fields) > 1 {
+			stacks[string(fields[1])] = stack
+		}
+	}
+	for i := range holders {
+		h := &holders[i]
+		if s := stacks[strconv.FormatInt(h.Goroutine, 10)]; s != nil {
+			h.Stack = string(s)
+		}
+	}
+}

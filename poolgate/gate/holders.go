@@ -1,0 +1,175 @@
+package gate
+
+import (
+	"cmp"
+	"fmt"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+)
+
+// HolderInfo says who holds a permit.
+type HolderInfo struct {
+	Class  string
+	Weight int // permits
+
+	// Held is for how long at least. It is exact for whoever waited for its
+	// permit, named a Holder or is observed; of the others the gate knows only
+	// since when it has been looking for leaks, or nothing, and says 0.
+	Held time.Duration
+
+	// Goroutine is the one that works under the permit, see Permit.Own, as in
+	// the stacks that Go prints; 0 if it is not known.
+	Goroutine int64
+
+	// Waiting is for how long it has been waiting for another permit of this
+	// gate, in the Holders of an ErrDeadlock.
+	Waiting time.Duration
+
+	// Statement is what Request.Holder said; "" if there is none.
+	Statement string
+
+	// Stack is where the permit was taken, if Config.StackEvery had it
+	// captured; in the Holders of an ErrDeadlock, where the goroutine stands.
+	Stack string
+
+	// Leaked is set if it has been reported as a leak.
+	Leaked bool
+
+	holder Holder
+	stack  *callStack
+}
+
+// Holders returns who holds permits, those that have them longest first.
+func (g *Gate) Holders() []HolderInfo {
+	g.mu.Lock()
+	now := g.now()
+	var all []HolderInfo
+	for _, h := range g.holds {
+		if h.class != nil {
+			all = append(all, h.info(now))
+		}
+	}
+	g.mu.Unlock()
+	for i := range all {
+		all[i].complete()
+	}
+	slices.SortStableFunc(all, func(a, b HolderInfo) int { return cmp.Compare(b.Held, a.Held) })
+	return all
+}
+
+// info is called with g.mu held. complete, without it, adds what others say.
+func (h *hold) info(now time.Duration) HolderInfo {
+	i := HolderInfo{
+		Class:     h.class.Name,
+		Weight:    h.weight,
+		Goroutine: h.owner.Load(),
+		Leaked:    h.reported,
+		holder:    h.holder,
+		stack:     h.stack.Load(),
+	}
+	if h.since != 0 {
+		i.Held = now - h.since
+	}
+	return i
+}
+
+func (i *HolderInfo) complete() {
+	if i.holder != nil {
+		i.Statement = i.holder.Statement()
+	}
+	if i.stack != nil && i.Stack == "" {
+		i.Stack = i.stack.String()
+	}
+	i.holder, i.stack = nil, nil
+}
+
+// String prints s as Go prints stacks, without what database/sql and poolgate
+// do themselves.
+func (s *callStack) String() string {
+	var b strings.Builder
+	frames := runtime.CallersFrames(s[:])
+	for {
+		f, more := frames.Next()
+		if f.Function != "" && !isInternal(f.Function) {
+			fmt.Fprintf(&b, "%s\n\t%s:%d\n", f.Function, f.File, f.Line)
+		}
+		if !more {
+			return b.String()
+		}
+	}
+}
+
+func isInternal(function string) bool {
+	for _, p := range []string{"runtime.", "database/sql.", "github.com/poolgate/poolgate/poolgate.", "github.com/poolgate/poolgate/poolgate/gate."} {
+		if strings.HasPrefix(function, p) {
+			return true
+		}
+	}
+	return false
+}
+
+// callerLine is the file and line of the first function in a stack that is
+// neither the standard library's nor poolgate's.
+func callerLine(stack string) string {
+	lines := strings.Split(stack, "\n")
+	for i := 0; i+1 < len(lines); i += 2 {
+		if isInternal(lines[i]) {
+			continue
+		}
+		place, _, _ := strings.Cut(strings.TrimSpace(lines[i+1]), " ")
+		return place
+	}
+	return ""
+}
+
+// leaking is a leak that is to be reported.
+type leaking struct{ Leak }
+
+// watchLeaks has the holders looked at, now that there is one.
+func (g *Gate) watchLeaks(now time.Duration) {
+	if g.config.LeakAfter > 0 && !g.clock.armed {
+		g.wake(now, g.config.LeakAfter)
+	}
+}
+
+// findLeaks is called with g.mu held.
+func (g *Gate) findLeaks(now time.Duration) (found []leaking) {
+	if g.config.LeakAfter == 0 {
+		return nil
+	}
+	for _, h := range g.holds {
+		if h.class == nil || h.reported {
+			continue
+		}
+		if left := h.since + g.config.LeakAfter - now; left > 0 {
+			g.wake(now, left)
+			continue
+		}
+		h.reported = true
+		h.class.counts.Leaked++
+		found = append(found, leaking{Leak{HolderInfo: h.info(now)}})
+	}
+	return found
+}
+
+// leak is what is reported as h is given back, if it was reported before. It is
+// called with g.mu held.
+func (h *hold) leak(now time.Duration) (l Leak) {
+	if h.reported {
+		l = Leak{HolderInfo: h.info(now), Returned: true}
+	}
+	return l
+}
+
+func report(observers []*Observer, leaks []leaking) {
+	for _, l := range leaks {
+		l.complete()
+		for _, o := range observers {
+			if o.Leak != nil {
+				o.Leak(l.Leak)
+			}
+		}
+	}
+}

@@ -1,0 +1,291 @@
+package gate
+
+import (
+	"context"
+	"time"
+)
+
+// What follows decides who is let in, and is called with Gate.mu held.
+
+// choosePath has Acquire and Release go the short way, where they only count,
+// if nobody wants to know more.
+func (g *Gate) choosePath() {
+	g.plain = g.heavy == 0 && g.observers == nil && g.config.StackEvery == 0 && g.config.LeakAfter == 0
+}
+
+// hasRoom tells whether n more permits may be out, were nobody waiting. Where n
+// is more than the limit, which was lowered then, it may be alone.
+func (g *Gate) hasRoom(c *class, n int) bool {
+	switch {
+	case g.barred:
+		return false
+	case c == g.lane:
+		size := g.laneSize()
+		return c.inFlight+min(n, size) <= size
+	case g.config.Mode == Chunked:
+		return g.wave+min(n, g.limit) <= g.limit
+	}
+	return g.inFlight+min(n, g.limit) <= g.limit
+}
+
+// sampleEvery is of how many permits one has its hold time measured where
+// nobody asks for all: to read the clock takes twice as long as Acquire.
+const sampleEvery = 64
+
+// take gives out n permits of class c.
+func (g *Gate) take(c *class, n int) *hold {
+	h := g.free
+	if h == nil {
+		h = &hold{gate: g}
+		g.holds = append(g.holds, h)
+	} else {
+		g.free = h.next
+	}
+	h.class, h.weight = c, n
+	c.inFlight += n
+	if c != g.lane {
+		g.inFlight += n
+		g.wave += n
+	}
+	c.counts.Acquired++
+	g.tally++
+	if g.tally%sampleEvery == 0 || !g.plain {
+		h.stamp(g.now())
+		g.watchLeaks(h.since)
+	}
+	return h
+}
+
+// describe notes who holds h.
+func (g *Gate) describe(h *hold, holder Holder) {
+	h.holder = holder
+	if holder != nil && !h.stamped {
+		h.stamp(g.now())
+	}
+}
+
+// giveBack takes h back; serve has to follow.
+func (g *Gate) giveBack(h *hold) {
+	h.class.inFlight -= h.weight
+	if h.class != g.lane {
+		g.inFlight -= h.weight
+		if g.inFlight == 0 {
+			g.wave = 0
+		}
+	}
+	h.reset()
+	h.next, g.free = g.free, h
+	if g.drained != nil && g.isEmpty() {
+		close(g.drained)
+		g.drained = nil
+	}
+}
+
+// isEmpty tells whether no permit is out.
+func (g *Gate) isEmpty() bool { return g.inFlight == 0 && g.lane.inFlight == 0 }
+
+// serve gives permits to waiters while there are both, and tells whether there
+// were. It is called whenever there may be room that was not there before, so
+// that whenever g.mu is free there is no room or nobody waits who could enter.
+func (g *Gate) serve(now time.Duration) (served bool) {
+	if g.waiting == 0 || g.barred {
+		return false
+	}
+	for c := g.nextClass(); c != nil; c = g.nextClass() {
+		served = g.admit(c, now) || served
+	}
+	for g.lane.queue.n > 0 && g.fits(g.lane) {
+		served = g.admit(g.lane, now) || served
+	}
+	return served
+}
+
+// admit lets one waiter of c in, unless it may not enter any more, and decides
+// about it in any case. There is room for it.
+func (g *Gate) admit(c *class, now time.Duration) bool {
+	w := g.overload.pick(c)
+	waited := now - w.since
+	switch {
+	case w.ctx.Err() != nil:
+		g.dequeue(w, now)
+		c.counts.Canceled++
+		w.decide(w.ctx.Err())
+		return false
+	case waited >= c.MaxWait && g.refuse(w, now, ErrWaitTimeout): // the timer is late
+		return false
+	case c.service.tooLate(now, w.deadline) && g.refuse(w, now, ErrDeadline):
+		return false
+	}
+	g.passOver(w)
+	g.overload.observe(g, now-c.queue.head.since, now)
+	c.service.granted(now)
+	g.dequeue(w, now)
+	h := g.take(c, int(w.weight))
+	h.stamp(now)
+	h.holder = w.holder
+	h.owner.Store(w.goroutine)
+	w.hold = h
+	c.counts.Waited++
+	c.history.wait(now, waited)
+	g.lastWait = waited
+	g.served++
+	w.ready <- struct{}{}
+	return true
+}
+
+// nextClass returns the class whose turn it is, or nil if nobody waits who
+// could enter. A waiter that needs more permits than are free is passed over,
+// until it has been too often: then all wait until they are free.
+func (g *Gate) nextClass() *class {
+	var next *class
+	for _, c := range g.classes {
+		if c.queue.n == 0 || !c.mayEnter(g.weightOf(c)) || !g.fits(c) && c.passed < maxPassed {
+			continue
+		}
+		if next == nil || c.goesBefore(next) {
+			next = c
+		}
+	}
+	if next != nil && !g.fits(next) {
+		return nil
+	}
+	return next
+}
+
+// weightOf is how many permits the next waiter of c needs.
+func (g *Gate) weightOf(c *class) int { return int(g.overload.pick(c).weight) }
+
+func (g *Gate) fits(c *class) bool { return g.hasRoom(c, g.weightOf(c)) }
+
+// passOver notes that w is served before those who came before it.
+func (g *Gate) passOver(w *waiter) {
+	if w.class == g.lane || len(g.classes) == 1 {
+		return
+	}
+	for _, c := range g.classes {
+		if c != w.class && c.queue.n > 0 && c.queue.head.ticket < w.ticket && c.mayEnter(g.weightOf(c)) {
+			c.passed++
+		}
+	}
+}
+
+// refusal returns why a newcomer that needs n permits may not even wait, or nil
+// if it may.
+func (g *Gate) refusal(ctx context.Context, c *class, n int) error {
+	most := g.limit
+	if c == g.lane {
+		most = g.laneSize()
+	} else if c.Max > 0 {
+		most = min(most, c.Max)
+	}
+	switch {
+	case g.closed:
+		return g.reject(c, ErrClosed, 0)
+	case n > most:
+		return g.reject(c, ErrTooHeavy, 0)
+	case g.heavy == 0 && g.hasRoom(c, n) && c.mayEnter(n):
+		return nil
+	case c.queue.n >= queueBound(c.MaxWaiting, g.limit):
+		return g.reject(c, ErrQueueFull, 0)
+	case !g.barred && !g.overload.on && c.service.wouldMiss(ctx, g, c):
+		return g.reject(c, ErrDeadline, 0)
+	}
+	return nil
+}
+
+// refuse ends the wait of w with an error, and tells whether it did: in shadow
+// mode it counts the refusal, once, and has w wait on.
+func (g *Gate) refuse(w *waiter, now time.Duration, reason error) bool {
+	if g.spare(w, reason) {
+		return false
+	}
+	w.decide(g.rejectWaiter(w, now, reason))
+	return true
+}
+
+func (g *Gate) spare(w *waiter, reason error) bool {
+	if g.config.Shadow && !w.spared {
+		w.spared = true
+		*w.class.counts.of(reason)++
+	}
+	return g.config.Shadow
+}
+
+// rejectWaiter takes w out of its queue and returns its error; decide has to
+// follow.
+func (g *Gate) rejectWaiter(w *waiter, now time.Duration, reason error) *RejectedError {
+	return g.reject(w.class, reason, g.dequeue(w, now))
+}
+
+// enqueue puts a waiter for ctx at the end of its class's queue.
+func (g *Gate) enqueue(ctx context.Context, c *class, r Request) *waiter {
+	w := g.pool.Get().(*waiter)
+	w.ctx = ctx
+	w.class = c
+	w.weight = int32(r.Weight)
+	w.holder = r.Holder
+	w.since = g.now()
+	w.began = w.since
+	if g.config.Shed {
+		w.began = g.beganWork(ctx, w.since)
+	}
+	w.deadline = deadlineOf(ctx, w.since)
+	w.goroutine = goroutine()
+	w.ticket = g.tickets
+	g.tickets++
+	if c.queue.n == 0 {
+		c.service.busy(w.since)
+	}
+	if g.waiting == 0 {
+		g.overload.least = 0
+	}
+	c.queue.push(w)
+	g.waiting++
+	if w.weight > 1 {
+		g.heavy++
+		g.choosePath()
+	}
+	g.wake(w.since, min(c.MaxWait, g.stuck.patience()))
+	return w
+}
+
+// dequeue takes w out of its queue and returns how long it was there.
+func (g *Gate) dequeue(w *waiter, now time.Duration) time.Duration {
+	c := w.class
+	if c.queue.head == w {
+		c.passed = 0
+	}
+	c.queue.remove(w)
+	g.waiting--
+	if w.weight > 1 {
+		g.heavy--
+		g.choosePath()
+	}
+	w.waited = now - w.since
+	c.counts.WaitDuration += w.waited
+	return w.waited
+}
+
+// reject counts a refusal and returns its error.
+func (g *Gate) reject(c *class, reason error, waited time.Duration) *RejectedError {
+	if g.paused && !g.closed && reason != ErrTooHeavy {
+		reason = ErrPaused
+	}
+	e := &RejectedError{
+		Reason:   reason,
+		Class:    c.Name,
+		Limit:    g.limit,
+		InFlight: g.inFlight,
+		Waiting:  c.queue.n,
+		Waited:   waited,
+	}
+	if c == g.lane {
+		e.Limit, e.InFlight = g.laneSize(), c.inFlight
+	}
+	switch reason {
+	case ErrQueueFull, ErrWaitTimeout, ErrDeadline, ErrShed:
+		e.RetryAfter = g.lastWait
+	}
+	*c.counts.of(reason)++
+	return e
+}
