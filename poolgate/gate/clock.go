@@ -31,20 +31,19 @@ func (g *Gate) tick() {
 	g.mu.Lock()
 	g.clock.armed = false
 	now := g.now()
-	var leaks []leaking
 	if g.waiting > 0 {
 		g.expire(now)
 		g.breakDeadlock(now)
 	}
 	g.overload.tick(g, now)
-	leaks = g.findLeaks(now)
+	leaks := g.findLeaks(now)
 	g.serve(now) // the weight of one that was refused may have been in the way
 	if g.waiting > 0 {
 		g.wake(now, g.stuck.patience())
 	}
 	observers := g.observers
 	g.mu.Unlock()
-	report(observers, leaks)
+	report(observers, leaks...)
 }
 
 // expire refuses those whose time is up. Within a class all may wait equally

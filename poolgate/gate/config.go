@@ -102,6 +102,10 @@ type Config struct {
 	// can wait for ever.
 	Shadow bool
 
+	// IgnoreDeadlocks has the gate look for none: see ErrDeadlock for what it
+	// cannot tell from one.
+	IgnoreDeadlocks bool
+
 	// LeakAfter is how long a permit may be held before it is reported to
 	// Observer.Leak and in Stats, once. Zero means that none is. Acquire and
 	// Release cost some 100 ns more with it.

@@ -2,8 +2,10 @@ package gate
 
 import (
 	"bytes"
+	"fmt"
 	"runtime"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -44,11 +46,14 @@ func (c *class) stands(now time.Duration) bool {
 // which has the least to lose, is refused; as it gives back what it holds, the
 // others go on. It is called with g.mu held.
 func (g *Gate) breakDeadlock(now time.Duration) {
+	if g.barred || g.config.IgnoreDeadlocks {
+		return
+	}
 	stands := false
 	for c := range g.everyClass {
 		stands = c.stands(now) || stands
 	}
-	if !stands || g.barred {
+	if !stands {
 		return
 	}
 	defer func() { g.stuck.cost = g.now() - now }()
@@ -168,7 +173,26 @@ func addStacks(holders []HolderInfo) {
 	for i := range holders {
 		h := &holders[i]
 		if s := stacks[strconv.FormatInt(h.Goroutine, 10)]; s != nil {
-			h.Stack = string(s)
+			h.Stack = plainStack(string(s))
 		}
 	}
+}
+
+// plainStack takes out of a stack that Go printed what callStack.String leaves
+// out too, and all arguments.
+func plainStack(printed string) string {
+	var b strings.Builder
+	lines := strings.Split(printed, "\n")
+	for i := 0; i+1 < len(lines); i += 2 {
+		function, place := lines[i], strings.TrimSpace(lines[i+1])
+		if strings.HasPrefix(function, "created by ") || isInternal(function) {
+			continue
+		}
+		if end := strings.LastIndexByte(function, '('); end > 0 {
+			function = function[:end]
+		}
+		place, _, _ = strings.Cut(place, " ")
+		fmt.Fprintf(&b, "%s\n\t%s\n", function, place)
+	}
+	return b.String()
 }

@@ -31,13 +31,18 @@ var (
 	// youngest of them gets it, and when that one releases what it holds the
 	// others go on.
 	//
-	// Found are waits in one gate among goroutines that the gate knows as
-	// owners: those that waited for their permit, that took it through
-	// package poolgate, or that called Permit.Own. Not found are cycles with
-	// anything else in them, such as a mutex, a channel, a row's lock or a
-	// second gate; Config.MaxWait ends those. Whoever hands a permit to another
-	// goroutine that does not use it while the giver waits for a second one
-	// looks the same as a deadlock.
+	// Found are waits in one gate of goroutines that it knows as owners of
+	// permits: those that called Permit.Own, as package poolgate does whenever
+	// a connection is used. Not found are circles that go through anything
+	// else, such as a mutex, a channel, the lock of a row or a second gate;
+	// Config.MaxWait ends those.
+	//
+	// A gate cannot see that a permit was handed on, or an open transaction,
+	// until the other goroutine uses it, nor that open rows were: they are read
+	// without its knowledge. Where the owners of all permits wait for others,
+	// and nothing has moved for 15 ms, it takes them for stuck, though others
+	// may be about to give those permits back. Config.IgnoreDeadlocks is for
+	// programs that are built like this.
 	ErrDeadlock = errors.New("deadlock")
 
 	// ErrTooHeavy: Request.Weight is more than there ever is.
@@ -127,7 +132,7 @@ func (e *RejectedError) deadlock() string {
 		if h.Statement != "" {
 			fmt.Fprintf(&b, " (%s)", h.Statement)
 		}
-		if line := callerLine(h.Stack); line != "" {
+		if line := innermost(h.Stack); line != "" {
 			fmt.Fprintf(&b, " and waits at %s", line)
 		}
 	}

@@ -49,7 +49,7 @@ func New(config Config) (*Gate, error) {
 	if err != nil {
 		return nil, err
 	}
-	epoch := time.Now()
+	epoch := time.Now().Add(-1) // so that no moment of the gate is 0
 	classes, err := newClasses(epoch, config)
 	if err != nil {
 		return nil, err
@@ -336,6 +336,7 @@ func (g *Gate) releaseLong(p Permit) {
 	if h.stamped {
 		end.Held = now - h.since
 		h.class.history.hold(now, end.Held)
+		h.class.service.held(end.Held)
 	}
 	observers := g.observers
 	g.giveBack(h)
@@ -345,9 +346,9 @@ func (g *Gate) releaseLong(p Permit) {
 		if o.Release != nil {
 			o.Release(end)
 		}
-		if leak.Returned && o.Leak != nil {
-			o.Leak(leak)
-		}
+	}
+	if leak.Returned {
+		report(observers, leak)
 	}
 	if yield {
 		// A permit that is handed to a waiter is idle until that one runs,

@@ -69,7 +69,6 @@ func (h *history) turn(now time.Duration) {
 			*one = hdrhistogram.New(int64(leastRecorded), int64(mostRecorded), digits)
 		}
 		h.end = now.Truncate(period) + period
-		h.before = *h.counts
 	}
 	if now < h.end {
 		return

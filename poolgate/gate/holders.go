@@ -110,22 +110,12 @@ func isInternal(function string) bool {
 	return false
 }
 
-// callerLine is the file and line of the first function in a stack that is
-// neither the standard library's nor poolgate's.
-func callerLine(stack string) string {
-	lines := strings.Split(stack, "\n")
-	for i := 0; i+1 < len(lines); i += 2 {
-		if isInternal(lines[i]) {
-			continue
-		}
-		place, _, _ := strings.Cut(strings.TrimSpace(lines[i+1]), " ")
-		return place
-	}
-	return ""
+// innermost is the file and line of the function that a stack begins with.
+func innermost(stack string) string {
+	_, rest, _ := strings.Cut(stack, "\n")
+	place, _, _ := strings.Cut(rest, "\n")
+	return strings.TrimSpace(place)
 }
-
-// leaking is a leak that is to be reported.
-type leaking struct{ Leak }
 
 // watchLeaks has the holders looked at, now that there is one.
 func (g *Gate) watchLeaks(now time.Duration) {
@@ -135,7 +125,7 @@ func (g *Gate) watchLeaks(now time.Duration) {
 }
 
 // findLeaks is called with g.mu held.
-func (g *Gate) findLeaks(now time.Duration) (found []leaking) {
+func (g *Gate) findLeaks(now time.Duration) (found []Leak) {
 	if g.config.LeakAfter == 0 {
 		return nil
 	}
@@ -149,7 +139,7 @@ func (g *Gate) findLeaks(now time.Duration) (found []leaking) {
 		}
 		h.reported = true
 		h.class.counts.Leaked++
-		found = append(found, leaking{Leak{HolderInfo: h.info(now)}})
+		found = append(found, Leak{HolderInfo: h.info(now)})
 	}
 	return found
 }
@@ -163,12 +153,12 @@ func (h *hold) leak(now time.Duration) (l Leak) {
 	return l
 }
 
-func report(observers []*Observer, leaks []leaking) {
+func report(observers []*Observer, leaks ...Leak) {
 	for _, l := range leaks {
 		l.complete()
 		for _, o := range observers {
 			if o.Leak != nil {
-				o.Leak(l.Leak)
+				o.Leak(l)
 			}
 		}
 	}

@@ -3,6 +3,7 @@ package gate_test
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -27,91 +28,136 @@ type model struct {
 }
 
 type modelCaller struct {
-	class           gate.Class
+	class           gate.Class // with OutOfBandClass for the lane
+	weight          int
 	since, deadline time.Duration // deadline 0: none
 	passed          int
 	decided         bool
-	err             error // where decided; nil: it holds a permit
+	err             error // where decided; nil: it holds its permits
 }
 
-func (m *model) allInFlight() (n int) {
-	for _, k := range m.inFlight {
-		n += k
+func (c *modelCaller) lane() bool { return c.class.Name == gate.OutOfBandClass }
+
+func (m *model) ofLimit() (n int) {
+	for name, k := range m.inFlight {
+		if name != gate.OutOfBandClass {
+			n += k
+		}
 	}
 	return n
 }
 
-func (m *model) room(class gate.Class) bool {
-	if m.paused || m.closed {
+func (m *model) laneSize() int { return max(1, m.config.Limit/4) }
+
+// fits tells whether there are permits enough, and within tells whether the
+// class may have them.
+func (m *model) fits(c *modelCaller) bool {
+	limit, used := m.config.Limit, m.ofLimit()
+	switch {
+	case m.paused || m.closed:
 		return false
+	case c.lane():
+		limit, used = m.laneSize(), m.inFlight[gate.OutOfBandClass]
+	case m.config.Mode == gate.Chunked:
+		used = m.wave
 	}
-	if class.Max > 0 && m.inFlight[class.Name] >= class.Max {
-		return false
-	}
-	if m.config.Mode == gate.Chunked {
-		return m.wave < m.config.Limit
-	}
-	return m.allInFlight() < m.config.Limit
+	return used+min(c.weight, limit) <= limit
 }
 
-// heads are the first of each class that could enter now, in order.
-func (m *model) heads() (heads []*modelCaller) {
+func (m *model) within(c *modelCaller) bool {
+	most := c.class.Max
+	return most == 0 || m.inFlight[c.class.Name]+min(c.weight, most) <= most
+}
+
+// heads are the first of each class that is within it, in order; those that do
+// not fit only if they were passed over too often.
+func (m *model) heads(lane bool) (heads, older []*modelCaller) {
 	seen := map[string]bool{}
 	for _, c := range m.queue {
-		if !seen[c.class.Name] && m.room(c.class) {
-			heads = append(heads, c)
+		if !seen[c.class.Name] && c.lane() == lane && m.within(c) {
+			older = append(older, c)
+			if m.fits(c) || c.passed >= 16 {
+				heads = append(heads, c)
+			}
 		}
 		seen[c.class.Name] = true
 	}
-	return heads
+	return heads, older
 }
 
 func (m *model) serve() {
-	for {
-		heads := m.heads()
-		if len(heads) == 0 {
-			return
+	for _, lane := range []bool{false, true} {
+		for m.serveOne(lane) {
 		}
-		rank := func(c *modelCaller) int { // the longest waiter of the highest rank
-			switch {
-			case c.passed >= 16:
-				return 1 << 20
-			case m.inFlight[c.class.Name] < c.class.Reserved:
-				return 1<<10 + c.class.Priority
-			}
-			return c.class.Priority
-		}
-		best := heads[0]
-		for _, c := range heads {
-			if rank(c) > rank(best) {
-				best = c
-			}
-		}
-		for _, c := range heads {
-			if c == best {
-				break
-			}
-			c.passed++
-		}
-		m.queue = slices.DeleteFunc(m.queue, func(c *modelCaller) bool { return c == best })
-		best.decided = true
-		m.inFlight[best.class.Name]++
-		m.wave++
 	}
 }
 
-func (m *model) arrive(class gate.Class, deadline time.Duration) *modelCaller {
-	c := &modelCaller{class: class, since: m.now, deadline: deadline}
-	waiting := 0
+func (m *model) serveOne(lane bool) bool {
+	heads, older := m.heads(lane)
+	if len(heads) == 0 || m.paused || m.closed {
+		return false
+	}
+	rank := func(c *modelCaller) int { // the longest waiter of the highest rank
+		switch {
+		case c.passed >= 16:
+			return 1 << 20
+		case m.inFlight[c.class.Name] < c.class.Reserved:
+			return 1<<10 + c.class.Priority
+		}
+		return c.class.Priority
+	}
+	best := heads[0]
+	for _, c := range heads {
+		if rank(c) > rank(best) {
+			best = c
+		}
+	}
+	if !m.fits(best) {
+		return false
+	}
+	for _, c := range older {
+		if c == best {
+			break
+		}
+		c.passed++
+	}
+	m.queue = slices.DeleteFunc(m.queue, func(c *modelCaller) bool { return c == best })
+	m.take(best)
+	return true
+}
+
+func (m *model) take(c *modelCaller) {
+	c.decided = true
+	m.inFlight[c.class.Name] += c.weight
+	if !c.lane() {
+		m.wave += c.weight
+	}
+}
+
+func (m *model) arrive(class gate.Class, weight int, deadline time.Duration) *modelCaller {
+	c := &modelCaller{class: class, weight: weight, since: m.now, deadline: deadline}
+	waiting, heavy := 0, false
 	for _, other := range m.queue {
 		if other.class == class {
 			waiting++
 		}
+		heavy = heavy || other.weight > 1
 	}
+	most := m.config.Limit
+	if c.lane() {
+		most = m.laneSize()
+	} else if class.Max > 0 {
+		most = min(most, class.Max)
+	}
+	free := !heavy && m.fits(c) && m.within(c)
 	switch {
 	case m.closed:
 		c.decided, c.err = true, gate.ErrClosed
-	case !m.room(class) && waiting >= max(class.MaxWaiting, 0): // NoWaiting is negative
+	case weight > most:
+		c.decided, c.err = true, gate.ErrTooHeavy
+	case free:
+		m.take(c)
+	case waiting >= max(class.MaxWaiting, 0): // NoWaiting is negative
 		c.decided, c.err = true, m.unlessPaused(gate.ErrQueueFull)
 	default:
 		m.queue = append(m.queue, c)
@@ -121,8 +167,8 @@ func (m *model) arrive(class gate.Class, deadline time.Duration) *modelCaller {
 }
 
 func (m *model) release(c *modelCaller) {
-	m.inFlight[c.class.Name]--
-	if m.allInFlight() == 0 {
+	m.inFlight[c.class.Name] -= c.weight
+	if m.ofLimit() == 0 {
 		m.wave = 0
 	}
 	m.serve()
@@ -145,24 +191,42 @@ func (m *model) leave(gone func(c *modelCaller) error) {
 		}
 	}
 	m.queue = stay
+	m.serve()
 }
 
+func (c *modelCaller) timeout() time.Duration { return c.since + c.class.MaxWait }
+
+// pass lets time pass, from one end of a wait to the next: who leaves may have
+// been in the way.
 func (m *model) pass(d time.Duration) {
-	m.now += d
-	m.leave(func(c *modelCaller) error {
-		timeout := c.since + c.class.MaxWait
-		switch {
-		case c.deadline > 0 && c.deadline < timeout && c.deadline <= m.now:
-			return context.DeadlineExceeded
-		case timeout <= m.now:
-			return m.unlessPaused(gate.ErrWaitTimeout)
+	for end := m.now + d; m.now < end; {
+		next := end
+		for _, c := range m.queue {
+			next = min(next, c.timeout())
+			if c.deadline > 0 {
+				next = min(next, c.deadline)
+			}
 		}
-		return nil
-	})
+		m.now = next
+		m.leave(func(c *modelCaller) error {
+			switch {
+			case c.deadline > 0 && c.deadline <= m.now:
+				return context.DeadlineExceeded
+			case c.timeout() <= m.now:
+				return m.unlessPaused(gate.ErrWaitTimeout)
+			}
+			return nil
+		})
+	}
 }
 
-// drive runs the steps against a gate and the model at once, and compares the
-// two after each.
+// undated hides when a context ends: what a gate predicts is not for the model.
+type undated struct{ context.Context }
+
+func (undated) Deadline() (time.Time, bool) { return time.Time{}, false }
+
+// drive runs the steps, of two bytes each, against a gate and the model at once,
+// and compares the two after each.
 func drive(t *testing.T, config gate.Config, steps []byte) {
 	g := newGate(t, config)
 	m := &model{config: config, inFlight: map[string]int{}}
@@ -171,22 +235,30 @@ func drive(t *testing.T, config gate.Config, steps []byte) {
 		model  *modelCaller
 		cancel context.CancelFunc
 	}
-	var open, holding []pair // undecided; with a permit
+	var open, holding []pair // undecided; with permits
+	lane := gate.Class{Name: gate.OutOfBandClass, MaxWaiting: config.MaxWaiting, MaxWait: config.MaxWait}
 
-	for i, step := range steps {
-		arg := int(step >> 3)
+	for i := 0; i+1 < len(steps); i += 2 {
+		step, arg := steps[i], int(steps[i+1])
 		switch step & 7 {
 		case 0, 1, 2: // somebody comes
 			ctx, cancel := context.WithCancel(context.Background())
 			deadline := time.Duration(0)
 			if arg&1 == 1 {
 				// Deadlines end on 3 ms and waits on 7 ms, so never in the same instant.
-				d := time.Duration(arg)*10*time.Millisecond + 3*time.Millisecond
+				d := time.Duration(arg>>3)*10*time.Millisecond + 3*time.Millisecond
 				deadline = m.now + d
 				ctx, cancel = context.WithTimeout(context.Background(), d)
 			}
-			class := config.Classes[arg/2%len(config.Classes)]
-			open = append(open, pair{call(gate.WithClass(ctx, class.Name), g), m.arrive(class, deadline), cancel})
+			class, r := config.Classes[arg>>1%len(config.Classes)], gate.Request{Weight: 1}
+			if step>>3%4 == 0 {
+				r.Weight = 1 + arg>>4%4
+			}
+			if step>>5 == 0 {
+				class, r.OutOfBand = lane, true
+			}
+			real := callWith(gate.WithClass(undated{ctx}, class.Name), g, r)
+			open = append(open, pair{real, m.arrive(class, r.Weight, deadline), cancel})
 		case 3, 4: // somebody is through
 			if len(holding) > 0 {
 				p := holding[arg%len(holding)]
@@ -207,24 +279,24 @@ func drive(t *testing.T, config gate.Config, steps []byte) {
 				})
 			}
 		case 6: // time passes
-			d := time.Duration(1+arg) * 10 * time.Millisecond
+			d := time.Duration(1+arg>>3) * 10 * time.Millisecond
 			time.Sleep(d)
 			m.pass(d)
 		case 7:
 			switch {
-			case arg == 31:
+			case arg == 255:
 				g.Close()
 				m.closed = true
 				m.leave(func(*modelCaller) error { return gate.ErrClosed })
-			case arg > 28:
+			case arg > 230:
 				g.Pause()
 				m.paused = true
-			case arg > 20:
+			case arg > 160:
 				g.Resume()
 				m.paused = false
 				m.serve()
 			default:
-				limit := 1 + arg%4
+				limit := 1 + arg%6
 				if err := g.SetLimit(limit); err != nil {
 					t.Fatal(err)
 				}
@@ -235,11 +307,11 @@ func drive(t *testing.T, config gate.Config, steps []byte) {
 		synctest.Wait()
 
 		s := g.Stats()
-		if s.Limit != m.config.Limit || s.InFlight != m.allInFlight() || s.Waiting != len(m.queue) {
+		if s.Limit != m.config.Limit || s.InFlight != m.ofLimit() || s.Waiting != len(m.queue) {
 			t.Fatalf("step %d (%d): limit, in flight, waiting are %d, %d, %d; want %d, %d, %d",
-				i, step, s.Limit, s.InFlight, s.Waiting, m.config.Limit, m.allInFlight(), len(m.queue))
+				i, step, s.Limit, s.InFlight, s.Waiting, m.config.Limit, m.ofLimit(), len(m.queue))
 		}
-		for _, c := range s.Classes {
+		for _, c := range append(s.Classes, s.OutOfBand) {
 			if c.InFlight != m.inFlight[c.Name] {
 				t.Fatalf("step %d (%d): %d of class %s in flight, want %d", i, step, c.InFlight, c.Name, m.inFlight[c.Name])
 			}
@@ -281,25 +353,24 @@ func modelConfigs(mode gate.Mode) []gate.Config {
 	batch := gate.Class{Name: "batch", Max: 2, Priority: -1, MaxWaiting: 6, MaxWait: wait}
 	admin := gate.Class{Name: "admin", Reserved: 1, Max: 1, MaxWaiting: gate.NoWaiting, MaxWait: wait}
 	return []gate.Config{
-		{Limit: 2, Mode: mode, Classes: []gate.Class{alone}},
-		{Limit: 4, Mode: mode, Classes: []gate.Class{alone, web, batch, admin}},
+		{Limit: 2, Mode: mode, MaxWaiting: 3, MaxWait: wait, Classes: []gate.Class{alone}},
+		{Limit: 4, Mode: mode, MaxWaiting: 3, MaxWait: wait, Classes: []gate.Class{alone, web, batch, admin}},
 	}
 }
 
+// sequences is how many are tried of each configuration, of 300 steps each.
+var sequences = flag.Int("sequences", 200, "of steps for TestModel; 3000 are some millions of steps")
+
 func TestModel(t *testing.T) {
-	sequences, length := 300, 300
-	if testing.Short() {
-		sequences = 30
-	}
 	for _, mode := range []gate.Mode{gate.Sliding, gate.Chunked} {
 		for _, config := range modelConfigs(mode) {
 			t.Run(fmt.Sprintf("a gate does what the model does: %v, %d classes", mode, len(config.Classes)), func(t *testing.T) {
-				for seed := range sequences {
+				for seed := range *sequences {
 					random := rand.New(rand.NewPCG(uint64(seed), uint64(mode)))
-					steps := make([]byte, length)
+					steps := make([]byte, 2*300)
 					for i := range steps {
 						steps[i] = byte(random.UintN(256))
-						if steps[i] == 0xff && random.UintN(8) > 0 { // Close ends the story: keep it rare
+						if steps[i] == 255 && random.UintN(8) > 0 { // Close ends the story: keep it rare
 							steps[i] = 0
 						}
 					}
@@ -314,8 +385,8 @@ func TestModel(t *testing.T) {
 }
 
 func FuzzGate(f *testing.F) {
-	f.Add(uint8(0), []byte{0, 0, 0, 6, 3, 5, 7, 255})
-	f.Add(uint8(3), []byte{0, 8, 16, 24, 32, 3, 3, 246})
+	f.Add(uint8(0), []byte{64, 0, 64, 0, 64, 5, 6, 9, 3, 0, 5, 0, 7, 200, 7, 255})
+	f.Add(uint8(3), []byte{64, 8, 96, 56, 0, 24, 64, 7, 3, 0, 3, 0, 6, 99})
 	f.Fuzz(func(t *testing.T, which uint8, steps []byte) {
 		configs := modelConfigs(gate.Mode(which & 1))
 		if len(steps) > 1000 {

@@ -123,7 +123,6 @@ func (g *Gate) admit(c *class, now time.Duration) bool {
 	h := g.take(c, int(w.weight))
 	h.stamp(now)
 	h.holder = w.holder
-	h.owner.Store(w.goroutine)
 	w.hold = h
 	c.counts.Waited++
 	c.history.wait(now, waited)

@@ -1,0 +1,218 @@
+package gate_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/poolgate/poolgate/poolgate/gate"
+)
+
+// nested takes one permit, waits until all have theirs, and takes another.
+type nested struct {
+	g       *gate.Gate
+	holding sync.WaitGroup
+	errs    chan error
+}
+
+func (n *nested) run(t *testing.T, first, second gate.Request) {
+	n.holding.Add(1)
+	go func() {
+		outer, err := n.g.AcquireWith(t.Context(), first)
+		if err != nil {
+			t.Error(err)
+		}
+		outer.Own()
+		n.holding.Done()
+		n.holding.Wait()
+		inner, err := n.g.AcquireWith(t.Context(), second)
+		inner.Release()
+		outer.Release()
+		n.errs <- err
+	}()
+}
+
+type statement string
+
+func (s statement) Statement() string { return string(s) }
+
+func TestDeadlocks(t *testing.T) {
+	for _, n := range []int{1, 2, 40} {
+		inBubble(t, fmt.Sprintf("of %d that hold all permits and wait for others one is refused, and the rest goes on", n), func(t *testing.T) {
+			g := newGate(t, gate.Config{Limit: n})
+			nest := &nested{g: g, errs: make(chan error, n)}
+			start := time.Now()
+			for i := range n {
+				nest.run(t, gate.Request{Holder: statement(fmt.Sprint("outer ", i))}, gate.Request{})
+			}
+			refused := 0
+			for range n {
+				err := <-nest.errs
+				if err == nil {
+					continue
+				}
+				refused++
+				rejected, ok := errors.AsType[*gate.RejectedError](err)
+				if !ok || !errors.Is(err, gate.ErrDeadlock) {
+					t.Fatalf("got %v", err)
+				}
+				if len(rejected.Holders) != n {
+					t.Errorf("%d holders are named, of %d", len(rejected.Holders), n)
+				}
+				for _, h := range rejected.Holders {
+					if h.Goroutine == 0 || !strings.HasPrefix(h.Statement, "outer ") || h.Waiting <= 0 || h.Held < h.Waiting {
+						t.Errorf("holder: %+v", h)
+					}
+				}
+			}
+			if took := time.Since(start); refused != 1 || took >= 50*time.Millisecond {
+				t.Errorf("%d were refused; all took %v", refused, took)
+			}
+			if s := g.Stats(); s.Deadlock != 1 || s.Acquired != uint64(2*n-1) {
+				t.Errorf("stats: %+v", s)
+			}
+		})
+	}
+
+	inBubble(t, "the error says where the others stand", func(t *testing.T) {
+		g := newGate(t, gate.Config{Limit: 2})
+		nest := &nested{g: g, errs: make(chan error, 2)}
+		nest.run(t, gate.Request{}, gate.Request{})
+		nest.run(t, gate.Request{}, gate.Request{})
+		err := errors.Join(<-nest.errs, <-nest.errs)
+		if text := err.Error(); strings.Count(text, "waits at ") != 2 || strings.Count(text, "deadlock_test.go:") != 2 {
+			t.Error(text)
+		}
+	})
+
+	inBubble(t, "a class that can have no more waits for itself while others go on", func(t *testing.T) {
+		g := newGate(t, gate.Config{Limit: 3, Classes: []gate.Class{{Name: "capped", Max: 1}}})
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			for range 100 {
+				p := acquire(t, g)
+				p.Own()
+				time.Sleep(time.Millisecond)
+				p.Release()
+			}
+		}()
+		nest := &nested{g: g, errs: make(chan error, 1)}
+		nest.run(t, gate.Request{Class: "capped"}, gate.Request{Class: "capped"})
+		if err := <-nest.errs; !errors.Is(err, gate.ErrDeadlock) {
+			t.Errorf("got %v", err)
+		}
+		<-done
+	})
+
+	inBubble(t, "who holds what another class needs waits for that class", func(t *testing.T) {
+		g := newGate(t, gate.Config{Limit: 2, Classes: []gate.Class{{Name: "a", Max: 1}, {Name: "b", Max: 1}}})
+		nest := &nested{g: g, errs: make(chan error, 2)}
+		nest.run(t, gate.Request{Class: "a"}, gate.Request{Class: "b"})
+		nest.run(t, gate.Request{Class: "b"}, gate.Request{Class: "a"})
+		if a, b := <-nest.errs, <-nest.errs; errors.Is(a, gate.ErrDeadlock) == errors.Is(b, gate.ErrDeadlock) {
+			t.Errorf("got %v and %v", a, b)
+		}
+	})
+
+	inBubble(t, "the lane waiting for the limit and the limit for the lane is one too", func(t *testing.T) {
+		g := newGate(t, gate.Config{Limit: 1})
+		nest := &nested{g: g, errs: make(chan error, 2)}
+		nest.run(t, gate.Request{OutOfBand: true}, gate.Request{})
+		nest.run(t, gate.Request{}, gate.Request{OutOfBand: true})
+		if a, b := <-nest.errs, <-nest.errs; errors.Is(a, gate.ErrDeadlock) == errors.Is(b, gate.ErrDeadlock) {
+			t.Errorf("got %v and %v", a, b)
+		}
+	})
+
+	for _, test := range []struct {
+		name   string
+		config gate.Config
+		hold   func(t *testing.T, g *gate.Gate) // until time passes
+	}{
+		{"who waits while one holder works is not stuck", gate.Config{Limit: 2}, func(t *testing.T, g *gate.Gate) {
+			p := acquire(t, g)
+			p.Own()
+			time.Sleep(10 * time.Second)
+			p.Release()
+		}},
+		{"who waits while a holder is not known is not stuck", gate.Config{Limit: 2}, func(t *testing.T, g *gate.Gate) {
+			p := acquire(t, g)
+			go func() {
+				time.Sleep(10 * time.Second)
+				p.Release()
+			}()
+		}},
+		{"who waits while one comes and goes is not stuck", gate.Config{Limit: 2, Classes: []gate.Class{{Name: "b"}}}, func(t *testing.T, g *gate.Gate) {
+			for range 100 {
+				p, _ := g.AcquireWith(context.Background(), gate.Request{})
+				time.Sleep(20 * time.Millisecond)
+				p.Release()
+			}
+		}},
+	} {
+		inBubble(t, test.name, func(t *testing.T) {
+			g := newGate(t, test.config)
+			var holding sync.WaitGroup
+			holding.Go(func() { test.hold(t, g) })
+			synctest.Wait()
+			nest := &nested{g: g, errs: make(chan error, 1)}
+			nest.run(t, gate.Request{}, gate.Request{})
+			if err := <-nest.errs; err != nil {
+				t.Error(err)
+			}
+			holding.Wait()
+			synctest.Wait()
+		})
+	}
+
+	inBubble(t, "a permit that was handed on is the other's, once that one says so", func(t *testing.T) {
+		g := newGate(t, gate.Config{Limit: 1})
+		p := acquire(t, g)
+		p.Own()
+		go func() {
+			p.Own()
+			time.Sleep(time.Second)
+			p.Release()
+		}()
+		synctest.Wait()
+		next := acquire(t, g) // by the goroutine that handed it on
+		next.Release()
+	})
+
+	inBubble(t, "a paused gate is not stuck", func(t *testing.T) {
+		g := newGate(t, gate.Config{Limit: 1})
+		g.Pause()
+		c := call(t.Context(), g)
+		time.Sleep(time.Second)
+		if !c.waits() {
+			t.Errorf("got %v", c.err)
+		}
+		g.Resume()
+		synctest.Wait()
+		c.permit.Release()
+	})
+
+	inBubble(t, "they can be ignored, and in shadow mode they are counted", func(t *testing.T) {
+		for _, config := range []gate.Config{{Limit: 1, IgnoreDeadlocks: true, MaxWait: time.Second}, {Limit: 1, Shadow: true}} {
+			g := newGate(t, config)
+			nest := &nested{g: g, errs: make(chan error, 1)}
+			nest.run(t, gate.Request{}, gate.Request{})
+			time.Sleep(time.Minute)
+			if s := g.Stats(); config.Shadow {
+				if s.Deadlock != 1 || s.Waiting != 1 {
+					t.Errorf("shadow: %+v", s)
+				}
+				g.Close()
+			}
+			if err := <-nest.errs; !errors.Is(err, gate.ErrRejected) || errors.Is(err, gate.ErrDeadlock) {
+				t.Errorf("got %v", err)
+			}
+		}
+	})
+}
