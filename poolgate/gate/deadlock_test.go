@@ -20,8 +20,13 @@ type nested struct {
 	errs    chan error
 }
 
+func nest(g *gate.Gate, n int) *nested {
+	all := &nested{g: g, errs: make(chan error, n)}
+	all.holding.Add(n)
+	return all
+}
+
 func (n *nested) run(t *testing.T, first, second gate.Request) {
-	n.holding.Add(1)
 	go func() {
 		outer, err := n.g.AcquireWith(t.Context(), first)
 		if err != nil {
@@ -45,14 +50,14 @@ func TestDeadlocks(t *testing.T) {
 	for _, n := range []int{1, 2, 40} {
 		inBubble(t, fmt.Sprintf("of %d that hold all permits and wait for others one is refused, and the rest goes on", n), func(t *testing.T) {
 			g := newGate(t, gate.Config{Limit: n})
-			nest := &nested{g: g, errs: make(chan error, n)}
+			all := nest(g, n)
 			start := time.Now()
 			for i := range n {
-				nest.run(t, gate.Request{Holder: statement(fmt.Sprint("outer ", i))}, gate.Request{})
+				all.run(t, gate.Request{Holder: statement(fmt.Sprint("outer ", i))}, gate.Request{})
 			}
 			refused := 0
 			for range n {
-				err := <-nest.errs
+				err := <-all.errs
 				if err == nil {
 					continue
 				}
@@ -81,10 +86,10 @@ func TestDeadlocks(t *testing.T) {
 
 	inBubble(t, "the error says where the others stand", func(t *testing.T) {
 		g := newGate(t, gate.Config{Limit: 2})
-		nest := &nested{g: g, errs: make(chan error, 2)}
-		nest.run(t, gate.Request{}, gate.Request{})
-		nest.run(t, gate.Request{}, gate.Request{})
-		err := errors.Join(<-nest.errs, <-nest.errs)
+		all := nest(g, 2)
+		all.run(t, gate.Request{}, gate.Request{})
+		all.run(t, gate.Request{}, gate.Request{})
+		err := errors.Join(<-all.errs, <-all.errs)
 		if text := err.Error(); strings.Count(text, "waits at ") != 2 || strings.Count(text, "deadlock_test.go:") != 2 {
 			t.Error(text)
 		}
@@ -102,9 +107,9 @@ func TestDeadlocks(t *testing.T) {
 				p.Release()
 			}
 		}()
-		nest := &nested{g: g, errs: make(chan error, 1)}
-		nest.run(t, gate.Request{Class: "capped"}, gate.Request{Class: "capped"})
-		if err := <-nest.errs; !errors.Is(err, gate.ErrDeadlock) {
+		all := nest(g, 1)
+		all.run(t, gate.Request{Class: "capped"}, gate.Request{Class: "capped"})
+		if err := <-all.errs; !errors.Is(err, gate.ErrDeadlock) {
 			t.Errorf("got %v", err)
 		}
 		<-done
@@ -112,20 +117,20 @@ func TestDeadlocks(t *testing.T) {
 
 	inBubble(t, "who holds what another class needs waits for that class", func(t *testing.T) {
 		g := newGate(t, gate.Config{Limit: 2, Classes: []gate.Class{{Name: "a", Max: 1}, {Name: "b", Max: 1}}})
-		nest := &nested{g: g, errs: make(chan error, 2)}
-		nest.run(t, gate.Request{Class: "a"}, gate.Request{Class: "b"})
-		nest.run(t, gate.Request{Class: "b"}, gate.Request{Class: "a"})
-		if a, b := <-nest.errs, <-nest.errs; errors.Is(a, gate.ErrDeadlock) == errors.Is(b, gate.ErrDeadlock) {
+		all := nest(g, 2)
+		all.run(t, gate.Request{Class: "a"}, gate.Request{Class: "b"})
+		all.run(t, gate.Request{Class: "b"}, gate.Request{Class: "a"})
+		if a, b := <-all.errs, <-all.errs; errors.Is(a, gate.ErrDeadlock) == errors.Is(b, gate.ErrDeadlock) {
 			t.Errorf("got %v and %v", a, b)
 		}
 	})
 
 	inBubble(t, "the lane waiting for the limit and the limit for the lane is one too", func(t *testing.T) {
 		g := newGate(t, gate.Config{Limit: 1})
-		nest := &nested{g: g, errs: make(chan error, 2)}
-		nest.run(t, gate.Request{OutOfBand: true}, gate.Request{})
-		nest.run(t, gate.Request{}, gate.Request{OutOfBand: true})
-		if a, b := <-nest.errs, <-nest.errs; errors.Is(a, gate.ErrDeadlock) == errors.Is(b, gate.ErrDeadlock) {
+		all := nest(g, 2)
+		all.run(t, gate.Request{OutOfBand: true}, gate.Request{})
+		all.run(t, gate.Request{}, gate.Request{OutOfBand: true})
+		if a, b := <-all.errs, <-all.errs; errors.Is(a, gate.ErrDeadlock) == errors.Is(b, gate.ErrDeadlock) {
 			t.Errorf("got %v and %v", a, b)
 		}
 	})
@@ -161,9 +166,9 @@ func TestDeadlocks(t *testing.T) {
 			var holding sync.WaitGroup
 			holding.Go(func() { test.hold(t, g) })
 			synctest.Wait()
-			nest := &nested{g: g, errs: make(chan error, 1)}
-			nest.run(t, gate.Request{}, gate.Request{})
-			if err := <-nest.errs; err != nil {
+			all := nest(g, 1)
+			all.run(t, gate.Request{}, gate.Request{})
+			if err := <-all.errs; err != nil {
 				t.Error(err)
 			}
 			holding.Wait()
@@ -201,8 +206,8 @@ func TestDeadlocks(t *testing.T) {
 	inBubble(t, "they can be ignored, and in shadow mode they are counted", func(t *testing.T) {
 		for _, config := range []gate.Config{{Limit: 1, IgnoreDeadlocks: true, MaxWait: time.Second}, {Limit: 1, Shadow: true}} {
 			g := newGate(t, config)
-			nest := &nested{g: g, errs: make(chan error, 1)}
-			nest.run(t, gate.Request{}, gate.Request{})
+			all := nest(g, 1)
+			all.run(t, gate.Request{}, gate.Request{})
 			time.Sleep(time.Minute)
 			if s := g.Stats(); config.Shadow {
 				if s.Deadlock != 1 || s.Waiting != 1 {
@@ -210,7 +215,7 @@ func TestDeadlocks(t *testing.T) {
 				}
 				g.Close()
 			}
-			if err := <-nest.errs; !errors.Is(err, gate.ErrRejected) || errors.Is(err, gate.ErrDeadlock) {
+			if err := <-all.errs; !errors.Is(err, gate.ErrRejected) || errors.Is(err, gate.ErrDeadlock) {
 				t.Errorf("got %v", err)
 			}
 		}

@@ -124,7 +124,7 @@ func (e *RejectedError) Error() string {
 func (e *RejectedError) deadlock() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "gate: rejected: deadlock: %d of %d permits in flight, and this goroutine holds one and waited for another%s, "+
-		"as everybody who could let it in; take one permit for the whole of a work, "+
+		"as does everybody who could let it in; take one permit for the whole of a work, "+
 		"such as the transaction for every statement inside of it, close rows before the next query, or go out of band",
 		e.InFlight, e.Limit, e.inClass())
 	for _, h := range e.Holders {

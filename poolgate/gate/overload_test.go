@@ -70,6 +70,7 @@ func TestDeadlines(t *testing.T) {
 			t.Errorf("with twice the time that it needs: %v", err)
 		}
 		time.Sleep(time.Second)
+		synctest.Wait()
 		for _, a := range warm {
 			if a.err != nil {
 				t.Error(a.err)
@@ -79,7 +80,9 @@ func TestDeadlines(t *testing.T) {
 
 	inBubble(t, "nobody is refused while too little is known, nor without a deadline, nor where a permit is free", func(t *testing.T) {
 		g := newGate(t, gate.Config{Limit: 1})
-		for _, a := range load(t, g, 10, 10*ms, 9*ms, 10*ms, "") {
+		all := load(t, g, 10, 10*ms, 9*ms, 10*ms, "")
+		synctest.Wait()
+		for _, a := range all {
 			if a.err != nil {
 				t.Error(a.err)
 			}
@@ -129,6 +132,7 @@ func TestOverload(t *testing.T) {
 			t.Errorf("stats: %+v", s)
 		}
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		soon := 0
 		for _, a := range all {
 			if a.err == nil && a.after <= 30*ms {

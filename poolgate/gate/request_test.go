@@ -232,6 +232,7 @@ func TestShadow(t *testing.T) {
 			t.Errorf("stats: %+v", s)
 		}
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		for _, a := range all {
 			if a.err != nil {
 				t.Fatal(a.err)

@@ -55,6 +55,7 @@ func Run(t *testing.T, d Driver) {
 		{"raw", testRaw},
 		{"sessions", testSessions},
 		{"permits", testPermits},
+		{"deadlocks", testDeadlocks},
 		{"closing", testClosing},
 		{"wrong DSNs", testWrongDSNs},
 	} {
