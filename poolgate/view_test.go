@@ -32,7 +32,7 @@ func TestOutOfBand(t *testing.T) {
 		if s := db.Gate().Stats(); s.OutOfBand.InFlight != 0 {
 			t.Errorf("left: %+v", s.OutOfBand)
 		}
-		if db.OutOfBand() != db.OutOfBand() {
+		if view := db.OutOfBand(); view != db.OutOfBand() {
 			t.Error("asked twice, two views")
 		}
 	})

@@ -10,6 +10,7 @@ func (g *Gate) Pause() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.paused, g.barred = true, true
+	g.choosePath()
 }
 
 // Resume ends a Pause, and lets in those who waited for it. Without one it does
@@ -18,6 +19,7 @@ func (g *Gate) Resume() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.paused, g.barred = false, g.closed
+	g.choosePath()
 	g.serve(g.now())
 }
 
@@ -44,6 +46,7 @@ func (g *Gate) Drain(ctx context.Context) error {
 	}
 	if g.drained == nil {
 		g.drained = make(chan struct{})
+		g.choosePath()
 	}
 	drained := g.drained
 	g.mu.Unlock()
@@ -58,6 +61,7 @@ func (g *Gate) Drain(ctx context.Context) error {
 // close is called with g.mu held.
 func (g *Gate) close() {
 	g.closed, g.barred = true, true
+	g.choosePath()
 	now := g.now()
 	for c := range g.everyClass {
 		for w := c.queue.head; w != nil; w = c.queue.head {

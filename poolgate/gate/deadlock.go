@@ -71,7 +71,7 @@ func (g *Gate) breakDeadlock(now time.Duration) {
 	}
 	err := g.rejectWaiter(victim, now, ErrDeadlock)
 	for _, h := range g.holds {
-		if h.class == nil {
+		if !h.out {
 			continue
 		}
 		if w := waits[h.owner.Load()]; w != nil && hopeless[w.class] { // the victim among them
@@ -87,7 +87,7 @@ func (g *Gate) breakDeadlock(now time.Duration) {
 func (g *Gate) waitingHolders() map[int64]*waiter {
 	owners := make(map[int64]bool)
 	for _, h := range g.holds {
-		if id := h.owner.Load(); h.class != nil && id != 0 {
+		if id := h.owner.Load(); h.out && id != 0 {
 			owners[id] = true
 		}
 	}
@@ -118,7 +118,7 @@ func (g *Gate) hopeless(waits map[int64]*waiter) map[*class]bool {
 		moving := make(map[*class]bool) // some holder of the class will release
 		anyMoving := false              // and so in any class of the limit
 		for _, h := range g.holds {
-			if h.class == nil {
+			if !h.out {
 				continue
 			}
 			if w := waits[h.owner.Load()]; w == nil || !hopeless[w.class] {

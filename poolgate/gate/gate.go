@@ -27,11 +27,10 @@ type Gate struct {
 	tickets  uint64
 	holds    []*hold // every record that there is
 	free     *hold   // those of no permit
-	tally    uint64  // permits given out, to take samples
 	paused   bool
 	closed   bool
 	barred   bool          // paused or closed
-	plain    bool          // Acquire may take the short way, see there
+	plain    bool          // Acquire and Release may take the short way, see choosePath
 	drained  chan struct{} // closed when the last permit comes back; nil if nobody drains
 	lastWait time.Duration
 	served   uint64 // waiters that were given a permit
@@ -95,8 +94,18 @@ func (g *Gate) Acquire(ctx context.Context) (Permit, error) {
 	}
 	done := ctx.Err()
 	g.mu.Lock()
-	if done == nil && g.plain && g.hasRoom(c, 1) && c.mayEnter(1) { // then nobody waits who could enter, see serve
-		h := g.take(c, 1)
+	// What acquire would do in the most frequent case, but for what it would
+	// do to no effect. Nobody waits who could enter, see serve.
+	if h := g.free; h != nil && done == nil && g.plain && g.inFlight < g.limit && (c.Max == 0 || c.inFlight < c.Max) &&
+		(c.counts.Acquired+1)%sampleEvery != 0 {
+		g.free = h.next
+		h.out = true
+		if h.class != c {
+			h.class = c
+		}
+		g.inFlight++
+		c.inFlight++
+		c.counts.Acquired++
 		turn := h.turn
 		g.mu.Unlock()
 		return Permit{h, turn}, nil
@@ -245,8 +254,8 @@ func (g *Gate) acquire(ctx context.Context, done error, c *class, r Request) (Pe
 		return Permit{}, end.report(ctx, err)
 	}
 	if g.heavy == 0 && g.hasRoom(c, r.Weight) && c.mayEnter(r.Weight) { // then nobody waits who could enter, see serve
-		h := g.take(c, r.Weight)
-		g.describe(h, r.Holder)
+		h := g.take(c, r.Weight, g.now())
+		h.holder = r.Holder
 		p := Permit{h, h.turn}
 		g.mu.Unlock()
 		h.keepStack(g.config.StackEvery)
@@ -321,12 +330,16 @@ func (g *Gate) release(p Permit) {
 		g.mu.Unlock()
 		panic("gate: Release of a permit that was released before")
 	}
-	if !g.plain || h.stamped || g.waiting > 0 {
-		g.releaseLong(p)
+	if g.plain && g.waiting == 0 && h.isPlain() { // as in Acquire
+		h.turn++
+		h.out = false
+		h.class.inFlight--
+		g.inFlight--
+		h.next, g.free = g.free, h
+		g.mu.Unlock()
 		return
 	}
-	g.giveBack(h)
-	g.mu.Unlock()
+	g.releaseLong(p)
 }
 
 // releaseLong is called with g.mu held, and returns without.

@@ -14,9 +14,9 @@ type HolderInfo struct {
 	Class  string
 	Weight int // permits
 
-	// Held is for how long at least. It is exact for whoever waited for its
-	// permit, named a Holder or is observed; of the others the gate knows only
-	// since when it has been looking for leaks, or nothing, and says 0.
+	// Held is for how long, and 0 where that is not known: for permits that
+	// Acquire gave out at once, of which only one in 64 is timed where the gate
+	// is not observed and does not look for leaks.
 	Held time.Duration
 
 	// Goroutine is the one that works under the permit, see Permit.Own, as in
@@ -47,7 +47,7 @@ func (g *Gate) Holders() []HolderInfo {
 	now := g.now()
 	var all []HolderInfo
 	for _, h := range g.holds {
-		if h.class != nil {
+		if h.out {
 			all = append(all, h.info(now))
 		}
 	}
@@ -69,7 +69,7 @@ func (h *hold) info(now time.Duration) HolderInfo {
 		holder:    h.holder,
 		stack:     h.stack.Load(),
 	}
-	if h.since != 0 {
+	if h.stamped {
 		i.Held = now - h.since
 	}
 	return i
@@ -130,7 +130,7 @@ func (g *Gate) findLeaks(now time.Duration) (found []Leak) {
 		return nil
 	}
 	for _, h := range g.holds {
-		if h.class == nil || h.reported {
+		if !h.out || h.reported {
 			continue
 		}
 		if left := h.since + g.config.LeakAfter - now; left > 0 {

@@ -50,25 +50,27 @@ type hold struct {
 	stack atomic.Pointer[callStack] // of who took it, where it was captured
 
 	// guarded by Gate.mu
-	next     *hold  // in the gate's list of free records
-	class    *class // nil while it is free
+	next     *hold // in the gate's list of free records
+	out      bool  // it is that of a permit
 	turn     uint64
-	weight   int
-	since    time.Duration // since when it is held at least, on the gate's clock; 0 if not known
-	stamped  bool          // since is exact
+	class    *class
+	weight   int           // 1 while it is not out
+	since    time.Duration // since when it is held, on the gate's clock
+	stamped  bool          // since is known
 	reported bool          // as a leak
 	holder   Holder
 }
 
 func (h *hold) stamp(now time.Duration) { h.since, h.stamped = now, true }
 
+// isPlain tells whether h was taken the short way and has no owner, so that
+// there is nothing that reset would have to undo.
+func (h *hold) isPlain() bool { return !h.stamped && h.owner.Load() == 0 }
+
 // reset makes h that of no permit.
 func (h *hold) reset() {
 	h.turn++
-	h.class = nil
-	if h.since == 0 && h.holder == nil && h.owner.Load() == 0 {
-		return
-	}
+	h.out, h.weight = false, 1
 	h.since, h.stamped, h.reported, h.holder = 0, false, false, nil
 	h.owner.Store(0)
 	h.stack.Store(nil)

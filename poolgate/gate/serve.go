@@ -8,9 +8,10 @@ import (
 // What follows decides who is let in, and is called with Gate.mu held.
 
 // choosePath has Acquire and Release go the short way, where they only count,
-// if nobody wants to know more.
+// if there is nothing else to do. It is called whenever one of these changes.
 func (g *Gate) choosePath() {
-	g.plain = g.heavy == 0 && g.observers == nil && g.config.StackEvery == 0 && g.config.LeakAfter == 0
+	g.plain = !g.barred && g.drained == nil && g.heavy == 0 && g.observers == nil &&
+		g.config.Mode == Sliding && g.config.StackEvery == 0 && g.config.LeakAfter == 0
 }
 
 // hasRoom tells whether n more permits may be out, were nobody waiting. Where n
@@ -28,12 +29,13 @@ func (g *Gate) hasRoom(c *class, n int) bool {
 	return g.inFlight+min(n, g.limit) <= g.limit
 }
 
-// sampleEvery is of how many permits one has its hold time measured where
-// nobody asks for all: to read the clock takes twice as long as Acquire.
+// sampleEvery is of how many permits that Acquire gives out the short way one
+// goes the long way, to have its hold time measured: to read the clock takes
+// longer than Acquire.
 const sampleEvery = 64
 
 // take gives out n permits of class c.
-func (g *Gate) take(c *class, n int) *hold {
+func (g *Gate) take(c *class, n int, now time.Duration) *hold {
 	h := g.free
 	if h == nil {
 		h = &hold{gate: g}
@@ -41,27 +43,16 @@ func (g *Gate) take(c *class, n int) *hold {
 	} else {
 		g.free = h.next
 	}
-	h.class, h.weight = c, n
+	h.out, h.class, h.weight = true, c, n
 	c.inFlight += n
 	if c != g.lane {
 		g.inFlight += n
 		g.wave += n
 	}
 	c.counts.Acquired++
-	g.tally++
-	if g.tally%sampleEvery == 0 || !g.plain {
-		h.stamp(g.now())
-		g.watchLeaks(h.since)
-	}
+	h.stamp(now)
+	g.watchLeaks(now)
 	return h
-}
-
-// describe notes who holds h.
-func (g *Gate) describe(h *hold, holder Holder) {
-	h.holder = holder
-	if holder != nil && !h.stamped {
-		h.stamp(g.now())
-	}
 }
 
 // giveBack takes h back; serve has to follow.
@@ -78,6 +69,7 @@ func (g *Gate) giveBack(h *hold) {
 	if g.drained != nil && g.isEmpty() {
 		close(g.drained)
 		g.drained = nil
+		g.choosePath()
 	}
 }
 
@@ -120,8 +112,7 @@ func (g *Gate) admit(c *class, now time.Duration) bool {
 	g.overload.observe(g, now-c.queue.head.since, now)
 	c.service.granted(now)
 	g.dequeue(w, now)
-	h := g.take(c, int(w.weight))
-	h.stamp(now)
+	h := g.take(c, int(w.weight), now)
 	h.holder = w.holder
 	w.hold = h
 	c.counts.Waited++

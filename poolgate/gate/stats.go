@@ -36,8 +36,8 @@ type ClassStats struct {
 
 	// Wait and Hold tell how long those waited that had to, and how long
 	// permits were held, in the last 10 to 20 seconds in which anything
-	// happened. Holds are measured of all permits whose takers waited, named a
-	// Holder or are observed, and of one in 64 of the others.
+	// happened. Of permits that Acquire gave out at once only one in 64 is
+	// timed where the gate is not observed and does not look for leaks.
 	Wait, Hold Percentiles
 }
 
