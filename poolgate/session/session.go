@@ -88,6 +88,17 @@ func (s *Session) DB(db *sql.DB) DBTX {
 	return &statements{session: s, db: db}
 }
 
+// Open tells whether the session has a transaction open, or is about to have
+// one, and with it a connection and a permit. A nil session has none.
+func (s *Session) Open() bool {
+	if s == nil {
+		return false
+	}
+	s.unit.mu.Lock()
+	defer s.unit.mu.Unlock()
+	return len(s.unit.txs) > 0
+}
+
 // Commit commits all transactions of the session, in the order in which they
 // were begun, after the hooks of BeforeCommit and before those of AfterCommit.
 // Then the session has no connection any more, and the next statement begins a
