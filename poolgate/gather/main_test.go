@@ -1,0 +1,153 @@
+package gather_test
+
+import (
+	"context"
+	"errors"
+	"reflect"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/poolgate/poolgate/adapters/pgxgate"
+	"github.com/poolgate/poolgate/adapters/pqgate"
+	"github.com/poolgate/poolgate/internal/pgserver"
+	"github.com/poolgate/poolgate/poolgate"
+	"github.com/poolgate/poolgate/poolgate/gate"
+	"github.com/poolgate/poolgate/poolgate/gather"
+	"github.com/poolgate/poolgate/poolgate/rows"
+)
+
+func TestMain(m *testing.M) { pgserver.Main(m) }
+
+var drivers = []struct {
+	name string
+	open func(string, poolgate.Config) (*poolgate.DB, error)
+}{
+	{"pgx", pgxgate.Open},
+	{"pq", pqgate.Open},
+}
+
+var consistencies = []gather.Consistency{gather.Independent, gather.Snapshot, gather.Serial}
+
+// A fixture is a gated pool on a database with a table, numbers, that is empty.
+type fixture struct {
+	*poolgate.DB
+	dsn  string
+	open func(limit int) *poolgate.DB // another pool on the same, for the test to close
+
+	watch *poolgate.DB // another pool on the same, to look from outside
+}
+
+// sleeping returns how many statements sleep in the server. One that is
+// cancelled before it arrives there is not cancelled by lib/pq.
+func (f *fixture) sleeping(t testing.TB) int {
+	t.Helper()
+	n, err := rows.Scalar[int](context.Background(), f.watch,
+		"SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'")
+	must(t, err)
+	return n
+}
+
+// onBoth runs f with each driver, against a database of its own, and hands it
+// run, which is t.Run with a fresh pool of four. After each test nothing may be
+// held: no permit, no waiter, no connection, no goroutine.
+func onBoth(t *testing.T, f func(run func(name string, test func(t *testing.T, db *fixture)))) {
+	t.Helper()
+	server := pgserver.ForTest(t)
+	for _, driver := range drivers {
+		t.Run(driver.name, func(t *testing.T) {
+			dsn := server.CreateDatabase(t)
+			open := func(limit int) *poolgate.DB {
+				db, err := driver.open(dsn, poolgate.Config{Gate: gate.Config{Limit: limit}})
+				must(t, err)
+				return db
+			}
+			db := open(1)
+			exec(t, db, "CREATE TABLE numbers (n int PRIMARY KEY)")
+			watch := db
+			f(func(name string, test func(*testing.T, *fixture)) {
+				t.Run(name, func(t *testing.T) {
+					leaks := goleak.IgnoreCurrent()
+					db := open(4)
+					exec(t, db, "TRUNCATE numbers")
+					test(t, &fixture{db, dsn, open, watch})
+					nothingHeld(t, db)
+					must(t, db.Close())
+					goleak.VerifyNone(t, leaks)
+				})
+			})
+			must(t, watch.Close())
+		})
+	}
+}
+
+// nothingHeld looks at once: when a gather has returned, all is given back.
+func nothingHeld(t testing.TB, db *poolgate.DB) {
+	t.Helper()
+	if stats := db.Gate().Stats(); stats.InFlight != 0 || stats.Waiting != 0 {
+		t.Errorf("%d permits held, %d waiting", stats.InFlight, stats.Waiting)
+	}
+	if used := db.Stats().InUse; used != 0 {
+		t.Errorf("%d connections in use", used)
+	}
+}
+
+// patiently is a context that ends what would hang.
+func patiently(t testing.TB) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func is(t testing.TB, err, want error) {
+	t.Helper()
+	if !errors.Is(err, want) {
+		t.Errorf("got error %v, want %v", err, want)
+	}
+}
+
+func says(t testing.TB, err error, want string) {
+	t.Helper()
+	if err == nil || err.Error() != want {
+		t.Errorf("got  %v\nwant %s", err, want)
+	}
+}
+
+func equal[T any](t testing.TB, got, want T) {
+	t.Helper()
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+}
+
+func exec(t testing.TB, db *poolgate.DB, query string, args ...any) {
+	t.Helper()
+	_, err := db.ExecContext(context.Background(), query, args...)
+	must(t, err)
+}
+
+func state(err error) string {
+	var e interface{ SQLState() string }
+	if errors.As(err, &e) {
+		return e.SQLState()
+	}
+	return ""
+}
+
+// eventually waits for what another goroutine is about to do.
+func eventually(t testing.TB, what string, reached func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); !reached(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within 30 s: %s", what)
+		}
+	}
+}

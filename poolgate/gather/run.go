@@ -1,0 +1,236 @@
+package gather
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"runtime"
+	"runtime/debug"
+	"sync"
+
+	"github.com/poolgate/poolgate/poolgate/session"
+)
+
+// A DB is where statements are gathered from: a *poolgate.DB or an *sql.DB,
+// such as a view of one.
+type DB interface {
+	session.DBTX
+	Conn(context.Context) (*sql.Conn, error)
+}
+
+// Run runs statements side by side, each under a permit of its own, and returns
+// when all have ended: no goroutine, connection or permit is left.
+//
+//	err := gather.Run(ctx, db, gather.Options{},
+//		gather.Query(&page.Orders, "SELECT … WHERE customer = $1", customer),
+//		gather.One(&page.Total, "SELECT sum(amount) …"),
+//		gather.Exec(nil, "UPDATE …"))
+//
+// It returns the [*StatementError] of the statement that failed first, or with
+// Options.AllErrors those of all that failed, joined in their order. Where a
+// transaction could not be begun or committed, it returns that error; where ctx
+// ended before all statements had begun, ctx.Err(). If a statement panics, the
+// others are cancelled, and Run panics with a [*PanicError]; if it ends its
+// goroutine, as testing.T.FailNow does, so does Run.
+//
+// If ctx carries a unit of package session that has a transaction open, the
+// statements take their permits from the gate's out-of-band lane, where db has
+// one, and do not see what the unit has written. So they cannot wait for the
+// permit that the unit holds.
+//
+// Without statements Run does nothing. It returns an error that names the field
+// of o that it cannot accept.
+func Run(ctx context.Context, db DB, o Options, statements ...Statement) error {
+	return run(ctx, db, o, len(statements), func(ctx context.Context, db session.DBTX, i int) error {
+		return statements[i](ctx, db)
+	})
+}
+
+func run(ctx context.Context, db DB, o Options, n int, statement func(context.Context, session.DBTX, int) error) error {
+	if err := o.check(); err != nil {
+		return err
+	}
+	if n == 0 {
+		return nil
+	}
+	if lane, ok := db.(interface{ OutOfBand() *sql.DB }); ok && session.From(ctx).Open() {
+		db = lane.OutOfBand()
+	}
+	g := &gathering{caller: ctx, db: db, options: o, n: n, statement: statement, workers: o.workers(n)}
+	if o.Chunked {
+		g.chunk = g.workers
+	}
+	g.turn.L = &g.mu
+	g.ctx, g.cancel = context.WithCancel(ctx)
+	defer g.running.Wait() // also if a statement ends this goroutine
+	defer g.cancel()
+	switch o.Consistency {
+	case Independent:
+		g.guard(g.independent)
+	case Snapshot:
+		g.guard(g.snapshot)
+	case Serial:
+		g.guard(g.serial)
+	}
+	g.running.Wait()
+	return g.outcome()
+}
+
+// A gathering is one call of Run.
+type gathering struct {
+	caller    context.Context
+	ctx       context.Context // the statements'
+	cancel    context.CancelFunc
+	db        DB
+	options   Options
+	n         int
+	statement func(ctx context.Context, db session.DBTX, i int) error
+	workers   int // how many statements run at once
+	chunk     int // how many are a wave, or 0
+
+	running sync.WaitGroup // the goroutines beside the caller's
+
+	mu       sync.Mutex // guards what follows
+	turn     sync.Cond  // a statement of the wave has ended, or all is stopped
+	next     int        // the statement that begins next
+	ended    int
+	waveEnd  int // the statement at which the next wave begins
+	stopped  bool
+	failed   []error // by statement with AllErrors, otherwise the first
+	err      error   // of a transaction
+	panicked *PanicError
+	exited   bool // a statement has ended its goroutine
+}
+
+// independent has every worker run statements on the pool.
+func (g *gathering) independent() {
+	worker := func() { g.work(func(i int) error { return g.statement(g.ctx, g.db, i) }) }
+	for range g.workers - 1 {
+		g.spawn(worker)
+	}
+	worker()
+}
+
+// spawn runs worker beside the caller's goroutine.
+func (g *gathering) spawn(worker func()) { g.running.Go(func() { g.guard(worker) }) }
+
+// guard runs worker, and keeps its panic for the caller's goroutine.
+func (g *gathering) guard(worker func()) {
+	returned := false
+	defer func() {
+		if returned {
+			return
+		}
+		value := recover()
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		if value == nil {
+			g.exited = true
+		} else if g.panicked == nil {
+			g.panicked = &PanicError{value, debug.Stack()}
+		}
+		g.stop()
+	}()
+	worker()
+	returned = true
+}
+
+// work runs one statement after another by call until there are none.
+func (g *gathering) work(call func(i int) error) {
+	for i, ok := g.take(); ok; i, ok = g.take() {
+		g.end(i, call(i))
+	}
+}
+
+// take returns the statement that begins now, if there is one.
+func (g *gathering) take() (i int, ok bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for g.chunk > 0 && g.next == g.waveEnd && g.ended < g.next && !g.stopped {
+		g.turn.Wait()
+	}
+	if g.stopped || g.next == g.n || g.ctx.Err() != nil {
+		return 0, false
+	}
+	if g.chunk > 0 && g.next == g.waveEnd {
+		g.waveEnd += g.chunk
+	}
+	i = g.next
+	g.next++
+	return i, true
+}
+
+// more tells whether there are statements to begin.
+func (g *gathering) more() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return !g.stopped && g.next < g.n
+}
+
+// end notes how statement i has ended. Some drivers report that the server was
+// asked to cancel it and not why.
+func (g *gathering) end(i int, err error) {
+	if ended := g.caller.Err(); err != nil && ended != nil && !errors.Is(err, ended) {
+		err = fmt.Errorf("%w (%w)", ended, err)
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.ended++
+	switch {
+	case err == nil || g.stopped && !g.options.AllErrors:
+	case g.options.AllErrors:
+		if g.failed == nil {
+			g.failed = make([]error, g.n)
+		}
+		g.failed[i] = &StatementError{i, err}
+	default:
+		g.failed = []error{&StatementError{i, err}}
+		g.stop()
+	}
+	if g.chunk > 0 {
+		g.turn.Broadcast()
+	}
+}
+
+// fail ends the gather since a transaction failed.
+func (g *gathering) fail(err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !g.stopped {
+		g.err = err
+		g.stop()
+	}
+}
+
+// stop has no statement begin any more, and cancels those that are running.
+// Called with g.mu held.
+func (g *gathering) stop() {
+	g.stopped = true
+	g.cancel()
+	g.turn.Broadcast()
+}
+
+// whole tells whether every statement has succeeded.
+func (g *gathering) whole() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return !g.stopped && g.failed == nil && g.ended == g.n
+}
+
+// outcome returns, or panics with, what Run does. Nothing runs any more.
+func (g *gathering) outcome() error {
+	switch {
+	case g.panicked != nil:
+		panic(g.panicked)
+	case g.exited:
+		runtime.Goexit()
+	case g.failed == nil && g.err == nil && g.ended < g.n:
+		return g.caller.Err()
+	case g.failed != nil && !g.options.AllErrors:
+		return g.failed[0]
+	case g.failed == nil:
+		return g.err
+	}
+	return errors.Join(append(g.failed, g.err)...)
+}

@@ -1,0 +1,103 @@
+package gather
+
+import (
+	"context"
+	"database/sql"
+
+	"github.com/poolgate/poolgate/poolgate/rows"
+	"github.com/poolgate/poolgate/poolgate/session"
+)
+
+// A Statement is a part of a gather: one of Query, One, Exec and Drop, or any
+// function that works on db, as those do that sqlc generates:
+//
+//	func(ctx context.Context, db session.DBTX) (err error) {
+//		page.Orders, err = queries.New(db).ListOrders(ctx, customer)
+//		return err
+//	}
+//
+// It runs in another goroutine than the gather's caller, side by side with the
+// others. It must use the db and the ctx that it is given, and must have closed
+// its rows when it returns: the ctx ends with the gather.
+type Statement func(ctx context.Context, db session.DBTX) error
+
+// Query returns a statement that reads all its rows into *into, as
+// rows.Collect does. If it fails, *into stays as it is.
+func Query[T any](into *[]T, query string, args ...any) Statement {
+	return func(ctx context.Context, db session.DBTX) error {
+		all, err := rows.Collect[T](ctx, db, query, args...)
+		if err == nil {
+			*into = all
+		}
+		return err
+	}
+}
+
+// One returns a statement that reads its only row into *into, as rows.One does:
+// a struct, or the value of the only column. Without a row it fails with
+// sql.ErrNoRows. If it fails, *into stays as it is.
+func One[T any](into *T, query string, args ...any) Statement {
+	return func(ctx context.Context, db session.DBTX) error {
+		only, err := rows.One[T](ctx, db, query, args...)
+		if err == nil {
+			*into = only
+		}
+		return err
+	}
+}
+
+// Exec returns a statement that is executed, and whose result goes to *into
+// unless that is nil.
+func Exec(into *sql.Result, query string, args ...any) Statement {
+	return func(ctx context.Context, db session.DBTX) error {
+		result, err := db.ExecContext(ctx, query, args...)
+		if err == nil && into != nil {
+			*into = result
+		}
+		return err
+	}
+}
+
+// Drop returns a statement whose rows are read to the end, so that an error in
+// the middle of them is found, and dropped.
+func Drop(query string, args ...any) Statement {
+	return func(ctx context.Context, db session.DBTX) error {
+		rs, err := db.QueryContext(ctx, query, args...)
+		if err != nil {
+			return err
+		}
+		defer rs.Close()
+		for rs.Next() {
+		}
+		if err := rs.Err(); err != nil {
+			return err
+		}
+		return rs.Close()
+	}
+}
+
+// SQL is a statement for [Collect]: its text, and what $1 and so on stand for.
+type SQL struct {
+	Query string
+	Args  []any
+}
+
+// Collect gathers statements whose rows are all of one type, as [Run] does, and
+// returns what each has read, in the order of the statements. Each row becomes
+// a T as package rows has it.
+//
+// After an error there are no results; but with Options.AllErrors there are
+// those of the statements that did not fail, and empty ones in place of the
+// others.
+func Collect[T any](ctx context.Context, db DB, o Options, statements ...SQL) ([]Frozen[T], error) {
+	results := make([]Frozen[T], len(statements))
+	err := run(ctx, db, o, len(statements), func(ctx context.Context, db session.DBTX, i int) error {
+		all, err := rows.Collect[T](ctx, db, statements[i].Query, statements[i].Args...)
+		results[i].rows = all
+		return err
+	})
+	if err != nil && !o.AllErrors {
+		return nil, err
+	}
+	return results, err
+}
