@@ -9,6 +9,7 @@ import (
 	"runtime/debug"
 	"sync"
 
+	"github.com/poolgate/poolgate/poolgate"
 	"github.com/poolgate/poolgate/poolgate/session"
 )
 
@@ -35,9 +36,9 @@ type DB interface {
 // goroutine, as testing.T.FailNow does, so does Run.
 //
 // If ctx carries a unit of package session that has a transaction open, the
-// statements take their permits from the gate's out-of-band lane, where db has
-// one, and do not see what the unit has written. So they cannot wait for the
-// permit that the unit holds.
+// statements of a *poolgate.DB take their permits from the gate's lane out of
+// band, if it has one, so that they cannot wait for the permit that the unit
+// holds. They do not see what the unit has written and not committed.
 //
 // Without statements Run does nothing. It returns an error that names the field
 // of o that it cannot accept.
@@ -54,8 +55,8 @@ func run(ctx context.Context, db DB, o Options, n int, statement func(context.Co
 	if n == 0 {
 		return nil
 	}
-	if lane, ok := db.(interface{ OutOfBand() *sql.DB }); ok && session.From(ctx).Open() {
-		db = lane.OutOfBand()
+	if session.From(ctx).Open() {
+		db = outOfBand(db)
 	}
 	g := &gathering{caller: ctx, db: db, options: o, n: n, statement: statement, workers: o.workers(n)}
 	if o.Chunked {
@@ -75,6 +76,15 @@ func run(ctx context.Context, db DB, o Options, n int, statement func(context.Co
 	}
 	g.running.Wait()
 	return g.outcome()
+}
+
+// outOfBand returns the view of db that takes no permits of the limit, if it
+// has one.
+func outOfBand(db DB) DB {
+	if d, ok := db.(*poolgate.DB); ok && d.Gate().Stats().OutOfBand.Max > 0 {
+		return d.OutOfBand()
+	}
+	return db
 }
 
 // A gathering is one call of Run.
