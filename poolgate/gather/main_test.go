@@ -85,7 +85,7 @@ func onBoth(t *testing.T, f func(run func(name string, test func(t *testing.T, d
 // nothingHeld looks at once: when a gather has returned, all is given back.
 func nothingHeld(t testing.TB, db *poolgate.DB) {
 	t.Helper()
-	if stats := db.Gate().Stats(); stats.InFlight != 0 || stats.Waiting != 0 {
+	if stats := db.Gate().Stats(); stats.InFlight+stats.OutOfBand.InFlight != 0 || stats.Waiting != 0 {
 		t.Errorf("%d permits held, %d waiting", stats.InFlight, stats.Waiting)
 	}
 	if used := db.Stats().InUse; used != 0 {
