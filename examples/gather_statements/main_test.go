@@ -1,0 +1,73 @@
+package main
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/poolgate/poolgate/adapters/pgxgate"
+	"github.com/poolgate/poolgate/adapters/pqgate"
+	"github.com/poolgate/poolgate/internal/pgserver"
+	"github.com/poolgate/poolgate/poolgate"
+	"github.com/poolgate/poolgate/poolgate/gate"
+	"github.com/poolgate/poolgate/poolgate/poolgatetest"
+)
+
+func TestMain(m *testing.M) { pgserver.Main(m) }
+
+func TestOutput(t *testing.T) {
+	for name, open := range map[string]func(string, poolgate.Config) (*poolgate.DB, error){"pgx": pgxgate.Open, "pq": pqgate.Open} {
+		t.Run(name, func(t *testing.T) {
+			db, err := open(pgserver.ForTest(t).CreateDatabase(t), poolgate.Config{Gate: gate.Config{Limit: 8}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var out strings.Builder
+			if err := run(t.Context(), db, &out); err != nil {
+				t.Fatal(err)
+			}
+			poolgatetest.NothingHeld(t, db)
+			if err := db.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if got := out.String(); got != want {
+				t.Errorf("it printed\n%s\n\nand not\n%s", got, want)
+			}
+		})
+	}
+}
+
+const want = ` 0: {ID:76 Data:a_75}
+ 1: {ID:69 Data:a_68}
+ 2: {ID:40 Data:a_39}
+ 3: {ID:34 Data:a_33}
+ 4: {ID:22 Data:a_21}
+ 5: {ID:35 Data:a_34}
+ 6: {ID:49 Data:a_48}
+ 7: {ID:39 Data:a_38}
+ 8: {ID:38 Data:a_37}
+ 9: {ID:32 Data:a_31}
+10: {ID:30 Data:a_29}
+11: {ID:44 Data:a_43}
+12: {ID:31 Data:a_30}
+13: {ID:85 Data:a_84}
+14: {ID:88 Data:a_87}
+15: {ID:42 Data:a_41}
+16: {ID:22 Data:a_21}
+17: {ID:4 Data:a_3}
+18: {ID:58 Data:a_57}
+19: {ID:63 Data:a_62}
+20: {ID:73 Data:a_72}
+21: {ID:52 Data:a_51}
+22: {ID:65 Data:a_64}
+23: {ID:76 Data:a_75}
+24: {ID:65 Data:a_64}
+25: {ID:56 Data:a_55}
+26: {ID:2 Data:a_1}
+27: {ID:66 Data:a_65}
+28: {ID:36 Data:a_35}
+29: {ID:47 Data:a_46}
+30 results, 27 objects
+independent: a sum was wrong: true
+snapshot: a sum was wrong: false
+serial: a sum was wrong: false
+`
