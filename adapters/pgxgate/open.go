@@ -3,9 +3,7 @@ package pgxgate
 import (
 	"context"
 	"database/sql"
-	"database/sql/driver"
 	"errors"
-	"fmt"
 	"maps"
 	"strings"
 	"time"
@@ -37,9 +35,9 @@ const DefaultConnectTimeout = 30 * time.Second
 // The pool belongs to the DB, whatever config.CloseInner says: Close closes
 // its connections.
 func Open(name string, config poolgate.Config) (*poolgate.DB, error) {
-	c, err := connector(name)
+	c, err := NewConnector(name)
 	if err != nil {
-		return nil, fmt.Errorf("pgxgate: %w", err)
+		return nil, err
 	}
 	inner := sql.OpenDB(c)
 	config.CloseInner = true
@@ -49,14 +47,6 @@ func Open(name string, config poolgate.Config) (*poolgate.DB, error) {
 		return nil, err
 	}
 	return db, nil
-}
-
-func connector(name string) (driver.Connector, error) {
-	config, err := parse(name)
-	if err != nil {
-		return nil, err
-	}
-	return stdlib.GetConnector(*config, stdlib.OptionShouldPing(shouldPing)), nil
 }
 
 // shouldPing says whether a connection that was idle needs a sign of life

@@ -30,7 +30,7 @@ func (suite) Open(dsn string, config poolgate.Config) (*poolgate.DB, error) {
 	return Open(dsn, config)
 }
 
-func (suite) Connector(dsn string) (driver.Connector, error) { return connector(dsn) }
+func (suite) Connector(dsn string) (driver.Connector, error) { return NewConnector(dsn) }
 
 var types = pgtype.NewMap()
 

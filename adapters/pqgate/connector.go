@@ -10,27 +10,55 @@ import (
 	"github.com/lib/pq"
 )
 
-// connector is lib/pq's, with connections that are a [Conn].
-type connector struct{ *pq.Connector }
+// A Connector opens the connections of a pool, each a [Conn], as [Open] does it,
+// for whoever wraps it before he hands it to sql.OpenDB. It is safe for
+// concurrent use.
+type Connector struct {
+	inner  *pq.Connector
+	config pq.Config
+}
 
-func newConnector(name string) (driver.Connector, error) {
+// NewConnector returns the connector for a data source name, or the error that
+// Open would return for it.
+func NewConnector(name string) (*Connector, error) {
 	config, err := parse(name)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("pqgate: %w", err)
 	}
 	c, err := pq.NewConnectorConfig(config)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("pqgate: %w", err)
 	}
 	c.Dialer(&dialer{})
-	return connector{c}, nil
+	return &Connector{c, config}, nil
+}
+
+// Driver returns lib/pq's.
+func (c *Connector) Driver() driver.Driver { return c.inner.Driver() }
+
+// Server returns the host's name or address, or the folder of its Unix socket,
+// and the port. Where the name has several, which are tried in turn, it returns
+// "" and 0.
+func (c *Connector) Server() (host string, port int) {
+	if len(c.config.Multi) > 0 {
+		return "", 0
+	}
+	return c.config.Host, int(c.config.Port)
+}
+
+// Database returns the name of the database, as the server gets it.
+func (c *Connector) Database() string {
+	if c.config.Database == "" {
+		return c.config.User // so the server has it
+	}
+	return c.config.Database
 }
 
 // Connect connects until ctx ends. lib/pq itself heeds it only until the server
 // has accepted the connection, and not while it waits for an answer there.
-func (c connector) Connect(ctx context.Context) (driver.Conn, error) {
+func (c *Connector) Connect(ctx context.Context) (driver.Conn, error) {
 	a := &attempt{ctx: ctx, stop: func() bool { return true }}
-	conn, err := c.Connector.Connect(context.WithValue(ctx, attemptKey{}, a))
+	conn, err := c.inner.Connect(context.WithValue(ctx, attemptKey{}, a))
 	if inTime := a.stop(); !inTime && err == nil {
 		conn.Close()
 		err = ctx.Err()

@@ -76,7 +76,7 @@ func TestNoticeHandler(t *testing.T) {
 // connect returns one connection, without a pool.
 func connect(t testing.TB) *Conn {
 	t.Helper()
-	connector, err := newConnector(pgserver.ForTest(t).DSN())
+	connector, err := NewConnector(pgserver.ForTest(t).DSN())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,7 +3,6 @@ package pqgate
 import (
 	"database/sql"
 	"errors"
-	"fmt"
 	"maps"
 	"net/url"
 	"time"
@@ -33,9 +32,9 @@ const DefaultConnectTimeout = 30 * time.Second
 // The pool belongs to the DB, whatever config.CloseInner says: Close closes
 // its connections.
 func Open(name string, config poolgate.Config) (*poolgate.DB, error) {
-	c, err := newConnector(name)
+	c, err := NewConnector(name)
 	if err != nil {
-		return nil, fmt.Errorf("pqgate: %w", err)
+		return nil, err
 	}
 	inner := sql.OpenDB(c)
 	config.CloseInner = true
