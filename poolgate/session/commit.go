@@ -2,6 +2,7 @@ package session
 
 import (
 	"fmt"
+	"log/slog"
 
 	"github.com/petermattis/goid"
 )
@@ -128,6 +129,7 @@ func (u *unit) commitEach(txs []*transaction) error {
 		u.written = u.written || o.State != RolledBack
 	}
 	u.txs = nil
+	u.failure = failure
 	if failure == nil {
 		u.mu.Unlock()
 		return nil
@@ -160,6 +162,7 @@ func (u *unit) giveUp(txs []*transaction, why error) error {
 	for i, t := range txs {
 		outcomes[i].DB = t.db
 	}
+	u.failed(why)
 	u.rollbackEach(txs) // where that fails, the connection is lost, and the server does it
 	return &CommitError{Outcomes: outcomes, Err: why}
 }
@@ -212,5 +215,20 @@ func (u *unit) close() error {
 	u.mu.Lock()
 	txs := u.txs
 	u.mu.Unlock()
-	return u.rollbackEach(txs)
+	err := u.rollbackEach(txs)
+	if u.end != nil {
+		u.mu.Lock()
+		failure, committed := both(u.failure, err), u.written
+		u.mu.Unlock()
+		u.end(failure, slog.Bool("committed", committed))
+	}
+	return err
+}
+
+// failed remembers why the unit failed, for whoever wants to know how it ended;
+// nil that it did not.
+func (u *unit) failed(err error) {
+	u.mu.Lock()
+	u.failure = err
+	u.mu.Unlock()
 }

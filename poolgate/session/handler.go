@@ -79,8 +79,7 @@ type handler struct {
 }
 
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	ctx := r.Context()
-	s := newSession(ctx, h.options)
+	s := newSession(r.Context(), h.options)
 	defer s.unit.close()
 	res := &response{
 		inner:    w,
@@ -89,7 +88,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		session:  s,
 		original: w.Header().Clone(),
 	}
-	h.next.ServeHTTP(res, r.WithContext(with(ctx, s)))
+	h.next.ServeHTTP(res, r.WithContext(with(s.unit.ctx, s)))
 	res.finish()
 }
 

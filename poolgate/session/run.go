@@ -5,8 +5,11 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"time"
+
+	"github.com/poolgate/poolgate/internal/operation"
 )
 
 // WhenOpen says what [Options.Run] does where the context carries a unit of
@@ -142,7 +145,7 @@ func (o Options) Run(ctx context.Context, fn func(context.Context) error) error 
 
 // RunNew is [RunNew] with options. WhenOpen has no meaning here.
 func (o Options) RunNew(ctx context.Context, fn func(context.Context) error) error {
-	return o.repeat(ctx, func(s *Session) error { return fn(with(ctx, s)) })
+	return o.repeat(ctx, func(s *Session) error { return fn(with(s.unit.ctx, s)) })
 }
 
 // Atomic is [Atomic] with options. WhenOpen has no meaning here.
@@ -192,6 +195,7 @@ func (s *Session) run(fn func(*Session) error) error {
 	// If a rollback fails, the connection is lost, and the server rolls back.
 	defer s.unit.close()
 	if err := fn(s); err != nil {
+		s.unit.failed(err)
 		return err
 	}
 	err := s.unit.commit(s, false)
@@ -223,11 +227,15 @@ func (s *Session) nest(ctx context.Context, fn func(context.Context) error) (err
 	if err != nil {
 		return err
 	}
+	ctx, end := operation.Start(ctx, "session.nested")
 	keep, returned := false, false
 	defer func() {
 		left := s.unit.leave(inner, keep)
 		if returned {
 			err = both(err, left)
+		}
+		if end != nil {
+			end(err, slog.Bool("kept", keep && left == nil))
 		}
 	}()
 	err = fn(with(ctx, inner))

@@ -9,6 +9,8 @@ import (
 	"sync"
 
 	"github.com/petermattis/goid"
+
+	"github.com/poolgate/poolgate/internal/operation"
 )
 
 type (
@@ -26,6 +28,7 @@ const (
 type unit struct {
 	ctx       context.Context // as it was given; its end rolls the unit back
 	unwatched func() bool     // ends the watch over ctx
+	end       operation.End   // tells that the unit is over; nil if nobody wants to know
 
 	mu      sync.Mutex // guards all below, and what the transactions say that it guards
 	options sql.TxOptions
@@ -36,12 +39,14 @@ type unit struct {
 	closed  bool
 	written bool  // something was committed
 	refused error // by the gate, when a transaction was to begin
+	failure error // of the function, or of the commit that was tried last
 
 	calls sync.WaitGroup // statements in flight; none is added once closed is set
 }
 
 func newUnit(ctx context.Context, options sql.TxOptions) *unit {
-	u := &unit{ctx: ctx, options: options, top: &level{goroutine: goid.Get()}}
+	ctx, end := operation.Start(ctx, "session")
+	u := &unit{ctx: ctx, end: end, options: options, top: &level{goroutine: goid.Get()}}
 	u.unwatched = context.AfterFunc(ctx, u.abandon)
 	return u
 }
