@@ -3,8 +3,12 @@ package poolgate
 import (
 	"sync"
 
-	"github.com/poolgate/poolgate/poolgate/internal/redact"
+	"github.com/poolgate/poolgate/internal/redact"
 )
+
+// longestStatement is how many bytes of a statement are shown to whoever asks
+// what a permit is used for.
+const longestStatement = 300
 
 // activity is what a lease is used for. It is a gate.Holder.
 type activity struct {
@@ -23,5 +27,5 @@ func (a *activity) Statement() string {
 	a.mu.Lock()
 	query := a.query
 	a.mu.Unlock()
-	return redact.Statement(query)
+	return redact.Statement(query, longestStatement)
 }

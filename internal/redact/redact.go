@@ -3,16 +3,13 @@ package redact
 
 import "strings"
 
-// longest is how many bytes of a statement are kept.
-const longest = 300
-
 // Statement returns query with every literal as a question mark, without
-// comments, in one line, and cut off after 300 bytes: fit to be shown to
+// comments, in one line, and cut off after longest bytes: fit to be shown to
 // whoever looks after a program. It knows PostgreSQL's strings ('…', E'…' and
 // $tag$…$tag$), numbers and comments, and keeps names and parameters ($1).
 // Where a literal or a comment does not end, nothing after its beginning is
 // kept.
-func Statement(query string) string {
+func Statement(query string, longest int) string {
 	var b strings.Builder
 	for i := 0; i < len(query) && b.Len() < longest; {
 		rest := query[i:]
