@@ -25,6 +25,7 @@ type Observer struct {
 
 // LeaseStart says how a checkout began.
 type LeaseStart struct {
+	ID         uint64        // no other checkout of the process has it
 	Class      string        // gate.OutOfBandClass for DB.OutOfBand
 	Waited     time.Duration // for the permit
 	Connecting time.Duration // for a connection of the inner pool, after that
@@ -91,6 +92,9 @@ func (o *observers) get() []*Observer {
 	return nil
 }
 
+// leases counts the checkouts that were observed.
+var leases atomic.Uint64
+
 // watch begins to watch a checkout, if anybody wants to know.
 func (o *observers) watch() *watch {
 	all := o.get()
@@ -125,6 +129,7 @@ func (w *watch) start(ctx context.Context, c *connector, err error) {
 	if w == nil {
 		return
 	}
+	w.started.ID = leases.Add(1)
 	w.started.Class = c.classOf(ctx)
 	w.started.Err = err
 	if w.permitted.IsZero() {

@@ -1,0 +1,112 @@
+package tracing
+
+import (
+	"database/sql/driver"
+	"fmt"
+	"net"
+	"strconv"
+
+	"go.opentelemetry.io/otel/attribute"
+	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
+
+	"github.com/poolgate/poolgate/poolgate"
+)
+
+// A Connector is what pgxgate.NewConnector and pqgate.NewConnector return.
+type Connector interface {
+	driver.Connector
+
+	// Server returns the host's name or address, or the folder of its Unix
+	// socket, and the port; "" where the data source name has several.
+	Server() (host string, port int)
+
+	// Database returns the name of the database.
+	Database() string
+}
+
+// Open opens a DB whose statements are traced and measured too: otelsql inside,
+// the gate outside.
+//
+//	db, err := tracing.Open(pgxgate.NewConnector, dsn, config, tracing.WithGlobalProviders())
+//
+// All spans and the measurements of statements carry what the data source name
+// says of the server: db.system.name, db.namespace, server.address and
+// server.port. The pool belongs to the DB, whatever config.CloseInner says:
+// closing it ends the metrics, too.
+//
+// It returns the errors of connect, of poolgate.Wrap and of [Instrument], and
+// does not connect. otelsql costs a statement about a microsecond more where
+// its trace is not sampled. [database/sql.ColumnType.ScanType] says any on such
+// a DB, since otelsql does not pass it on.
+func Open[C Connector](connect func(dsn string) (C, error), dsn string, config poolgate.Config, opts ...Option) (*poolgate.DB, error) {
+	connector, err := connect(dsn)
+	if err != nil {
+		return nil, err
+	}
+	s, err := newSettings(opts)
+	if err != nil {
+		return nil, err
+	}
+	s.attributes = append(serverAttributes(connector), s.attributes...)
+	if s.pool == "" {
+		s.pool = poolName(connector)
+	}
+	closing := &closingConnector{Connector: connector}
+	inner, err := openTraced(closing, s)
+	if err != nil {
+		return nil, err
+	}
+	config.CloseInner = true
+	db, err := poolgate.Wrap(inner, config)
+	if err != nil {
+		inner.Close()
+		return nil, err
+	}
+	if closing.onClose, err = instrument(db, s); err != nil {
+		db.Close()
+		return nil, err
+	}
+	return db, nil
+}
+
+// closingConnector is told when the pool is closed.
+type closingConnector struct {
+	driver.Connector
+	onClose func()
+}
+
+func (c *closingConnector) Close() error {
+	if c.onClose != nil {
+		c.onClose()
+	}
+	return nil
+}
+
+func serverAttributes(c Connector) []attribute.KeyValue {
+	attributes := []attribute.KeyValue{semconv.DBSystemNamePostgreSQL}
+	if name := c.Database(); name != "" {
+		attributes = append(attributes, semconv.DBNamespace(name))
+	}
+	if host, port := c.Server(); host != "" {
+		attributes = append(attributes, semconv.ServerAddress(host))
+		if !isSocket(host) {
+			attributes = append(attributes, semconv.ServerPort(port))
+		}
+	}
+	return attributes
+}
+
+// poolName is what the conventions propose for a pool that has no name.
+func poolName(c Connector) string {
+	host, port := c.Server()
+	if host == "" {
+		host = "postgresql"
+	}
+	if port != 0 {
+		host = net.JoinHostPort(host, strconv.Itoa(port))
+	}
+	return fmt.Sprintf("%s/%s", host, c.Database())
+}
+
+// isSocket tells whether host is the folder of a Unix socket, or an abstract one.
+func isSocket(host string) bool { return host[0] == '/' || host[0] == '@' }

@@ -1,0 +1,105 @@
+package tracing_test
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+
+	"github.com/poolgate/poolgate/poolgate/gate"
+	"github.com/poolgate/poolgate/poolgate/session"
+	"github.com/poolgate/poolgate/tracing"
+)
+
+func TestSessions(t *testing.T) {
+	onBoth(t, gate.Config{Limit: 2}, func(t *testing.T, f *fixture) {
+		f.exec(context.Background(), "CREATE TABLE t (id int PRIMARY KEY)")
+		insert := func(ctx context.Context, id int) error {
+			_, err := session.DB(ctx, f.DB.DB).ExecContext(ctx, "INSERT INTO t VALUES ($1)", id)
+			return err
+		}
+		in := func(work func(ctx context.Context)) view {
+			return f.in("request", func(ctx context.Context) { work(tracing.Operations(ctx, f.traces)) })
+		}
+
+		t.Run("a unit of work is a span around its lease and its statements", func(t *testing.T) {
+			v := in(func(ctx context.Context) {
+				must(t, session.Run(ctx, func(ctx context.Context) error { return insert(ctx, 1) }))
+			})
+			unit, lease := v.one(t, "poolgate.session"), v.one(t, "poolgate.lease")
+			if unit.Parent != v.one(t, "request").ID {
+				t.Error("the unit is not the request's child")
+			}
+			for _, name := range []string{"poolgate.lease", "sql.conn.begin_tx", "sql.conn.exec", "sql.tx.commit"} {
+				if v.one(t, name).Parent != unit.ID {
+					t.Errorf("%s is not the unit's child", name)
+				}
+			}
+			unit.want(t, map[string]any{"poolgate.session.committed": true})
+			adds(t, unit, lease)
+		})
+
+		t.Run("a unit that fails says why", func(t *testing.T) {
+			v := in(func(ctx context.Context) {
+				if err := session.Run(ctx, func(ctx context.Context) error { return insert(ctx, 1) }); err == nil {
+					t.Error("no error")
+				}
+			})
+			unit := v.one(t, "poolgate.session")
+			unit.want(t, map[string]any{"poolgate.session.committed": false, "error.type": "23505", "db.response.status_code": "23505"})
+			if !unit.Failed || unit.Events > 0 {
+				t.Errorf("the unit is %+v", unit)
+			}
+		})
+
+		t.Run("a nested Run is a span inside, undone or not", func(t *testing.T) {
+			v := in(func(ctx context.Context) {
+				must(t, session.Run(ctx, func(ctx context.Context) error {
+					must(t, insert(ctx, 2))
+					nested := session.Run(ctx, func(ctx context.Context) error {
+						must(t, insert(ctx, 3))
+						return errors.New("never mind")
+					})
+					if nested == nil {
+						t.Error("no error")
+					}
+					return session.Run(ctx, func(ctx context.Context) error { return insert(ctx, 4) })
+				}))
+			})
+			unit, nested := v.one(t, "poolgate.session"), v.all("poolgate.session.nested")
+			if len(nested) != 2 {
+				t.Fatalf("%d nested spans in %v", len(nested), v.names())
+			}
+			unit.want(t, map[string]any{"poolgate.session.committed": true})
+			nested[0].want(t, map[string]any{"poolgate.session.nested.kept": false, "error.type": "*errors.errorString"})
+			nested[1].want(t, map[string]any{"poolgate.session.nested.kept": true})
+			for _, n := range nested {
+				if n.Parent != unit.ID {
+					t.Error("a nested span is not the unit's child")
+				}
+			}
+		})
+
+		t.Run("a request's unit is a span, by way of the server's base context", func(t *testing.T) {
+			handler, err := session.NewHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				must(t, insert(r.Context(), 5))
+			}), session.HandlerConfig{})
+			must(t, err)
+			v := in(func(ctx context.Context) {
+				handler.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(ctx, "POST", "/", nil))
+			})
+			v.one(t, "poolgate.session").want(t, map[string]any{"poolgate.session.committed": true})
+		})
+
+		t.Run("who does not ask gets none", func(t *testing.T) {
+			v := f.in("request", func(ctx context.Context) {
+				must(t, session.Run(ctx, func(ctx context.Context) error { return insert(ctx, 6) }))
+				must(t, session.Run(tracing.Operations(ctx, nil), func(ctx context.Context) error { return insert(ctx, 7) }))
+			})
+			if n := len(v.all("poolgate.session")); n > 0 {
+				t.Errorf("%d spans", n)
+			}
+		})
+	})
+}

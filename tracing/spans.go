@@ -1,0 +1,114 @@
+package tracing
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/poolgate/poolgate/poolgate"
+	"github.com/poolgate/poolgate/poolgate/gate"
+)
+
+// The names of our spans.
+const (
+	spanWait  = "poolgate.wait"
+	spanLease = "poolgate.lease"
+)
+
+// spans makes a span of each wait and of each lease. An observer is told of them
+// when they are over, or have begun, so their beginnings are dated back.
+type spans struct {
+	tracer     trace.Tracer
+	attributes []attribute.KeyValue // on every span
+	leases     *leases
+}
+
+func newSpans(s *settings) *spans {
+	attributes := []attribute.KeyValue{semconv.DBClientConnectionPoolName(s.pool)}
+	return &spans{
+		tracer:     s.traces.Tracer(scope, trace.WithSchemaURL(semconv.SchemaURL)),
+		attributes: append(attributes, s.attributes...),
+		leases:     &s.leases,
+	}
+}
+
+func (s *spans) observer() poolgate.Observer {
+	return poolgate.Observer{
+		Gate:  gate.Observer{AcquireEnd: s.acquireEnd},
+		Lease: s.lease,
+	}
+}
+
+// acquireEnd makes the span of a wait. Whoever got a permit at once has none;
+// whoever was refused at once has one without length.
+func (s *spans) acquireEnd(ctx context.Context, a gate.AcquireEnd) {
+	rejected, refused := errors.AsType[*gate.RejectedError](a.Err)
+	if !a.Queued && !refused {
+		return
+	}
+	end := time.Now()
+	_, span := s.tracer.Start(ctx, spanWait, trace.WithTimestamp(end.Add(-a.Waited)))
+	if span.IsRecording() {
+		if refused && !a.Queued {
+			a.Limit, a.InFlight, a.Waiting = rejected.Limit, rejected.InFlight, rejected.Waiting
+		}
+		span.SetAttributes(s.attributes...)
+		span.SetAttributes(
+			keyClass.String(a.Class),
+			keyLimit.Int(a.Limit),
+			keyInFlight.Int(a.InFlight),
+			keyWaiting.Int(a.Waiting),
+			keyWaited.Float64(a.Waited.Seconds()),
+		)
+		if a.Err != nil {
+			fail(span, a.Err)
+		}
+		if refused && rejected.RetryAfter > 0 {
+			span.SetAttributes(keyRetryAfter.Float64(rejected.RetryAfter.Seconds()))
+		}
+	}
+	span.End(trace.WithTimestamp(end))
+}
+
+// lease makes the span of a lease: from the permit on, for as long as it is
+// held. A checkout that got no permit has none.
+func (s *spans) lease(ctx context.Context, l poolgate.LeaseStart) func(poolgate.LeaseEnd) {
+	if l.Err != nil && l.Connecting == 0 {
+		return nil
+	}
+	_, span := s.tracer.Start(ctx, spanLease, trace.WithTimestamp(time.Now().Add(-l.Connecting)))
+	if !span.IsRecording() {
+		return nil
+	}
+	span.SetAttributes(s.attributes...)
+	span.SetAttributes(
+		keyClass.String(l.Class),
+		keyWaited.Float64(l.Waited.Seconds()),
+		keyConnecting.Float64(l.Connecting.Seconds()),
+	)
+	if l.Err != nil {
+		fail(span, l.Err)
+		span.End()
+		return nil
+	}
+	s.leases.add(l.ID, span, trace.SpanContextFromContext(ctx))
+	return func(e poolgate.LeaseEnd) {
+		s.leases.remove(l.ID)
+		span.SetAttributes(
+			keyHeld.Float64(e.Held.Seconds()),
+			keyBusy.Float64(e.Busy.Seconds()),
+			keyBetween.Float64(betweenCalls(e).Seconds()),
+			keyCalls.Int(e.Calls),
+			keyDiscarded.Bool(e.Discarded),
+		)
+		span.End()
+	}
+}
+
+// betweenCalls is how long a lease was held with no call to the driver under
+// way: the caller did something else, or read rows.
+func betweenCalls(e poolgate.LeaseEnd) time.Duration { return max(0, e.Held-e.Busy) }

@@ -1,0 +1,179 @@
+package tracing
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"fmt"
+	"slices"
+
+	"github.com/XSAM/otelsql"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+	metricnoop "go.opentelemetry.io/otel/metric/noop"
+	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
+	"go.opentelemetry.io/otel/semconv/v1.43.0/dbconv"
+	"go.opentelemetry.io/otel/trace"
+	tracenoop "go.opentelemetry.io/otel/trace/noop"
+
+	"github.com/poolgate/poolgate/internal/redact"
+	"github.com/poolgate/poolgate/poolgate"
+)
+
+// otelsql makes a span and a measurement of each call to the driver. What
+// follows has it keep secrets, and speak the conventions.
+
+// openTraced returns a pool of connector's connections with otelsql around each.
+func openTraced(connector driver.Connector, s *settings) (*sql.DB, error) {
+	traces, metrics := s.traces, metric.MeterProvider(metricnoop.NewMeterProvider())
+	if traces == nil {
+		traces = tracenoop.NewTracerProvider()
+	}
+	if s.metrics != nil {
+		createTime, err := dbconv.NewClientConnectionCreateTime(s.meter(), buckets)
+		if err != nil {
+			return nil, fmt.Errorf("tracing: %w", err)
+		}
+		metrics = meterProvider{s.metrics, createTime.Inst(), s.poolAttributes()}
+	}
+	return otelsql.OpenDB(connector,
+		otelsql.WithTracerProvider(tracerProvider{traces, &s.leases}),
+		otelsql.WithMeterProvider(metrics),
+		otelsql.WithAttributes(s.attributes...),
+		otelsql.WithAttributesGetter(s.statementAttributes),
+		otelsql.WithSpanErrorAttributesGetter(errorAttributes),
+		otelsql.WithInstrumentErrorAttributesGetter(measuredError),
+		otelsql.WithDisableSkipErrMeasurement(true),
+		otelsql.WithSpanOptions(otelsql.SpanOptions{
+			DisableErrSkip:       true,
+			DisableQuery:         true, // statementAttributes has it, without literals
+			OmitConnResetSession: true,
+		}),
+	), nil
+}
+
+// maxQueryText is how many bytes of a statement's text a span gets at most.
+const maxQueryText = 2048
+
+// statementAttributes are on the span of a call to the driver, beside those
+// that all have. They never have anything of the arguments. What the checkout
+// waited for is told by the first call under it: that one it made wait.
+func (s *settings) statementAttributes(ctx context.Context, _ otelsql.Method, query string, _ []driver.NamedValue) []attribute.KeyValue {
+	var attributes []attribute.KeyValue
+	if text := redact.Statement(query, maxQueryText); text != "" {
+		attributes = append(attributes, semconv.DBQueryText(text))
+	}
+	l, ok := poolgate.LeaseFromContext(ctx)
+	if !ok {
+		return attributes
+	}
+	attributes = append(attributes, keyClass.String(l.Class))
+	if lease := s.leases.get(l.ID); lease == nil || lease.used.CompareAndSwap(false, true) {
+		attributes = append(attributes, keyWaited.Float64(l.Waited.Seconds()), keyConnecting.Float64(l.Connecting.Seconds()))
+	}
+	return attributes
+}
+
+// tracerProvider hands otelsql tracers that record no text of an error, and link
+// a statement's span to its lease's where they are not beside each other: where
+// the statements of a transaction have other parents than its beginning.
+type tracerProvider struct {
+	trace.TracerProvider
+	leases *leases
+}
+
+func (p tracerProvider) Tracer(name string, opts ...trace.TracerOption) trace.Tracer {
+	return tracer{p.TracerProvider.Tracer(name, opts...), p.leases}
+}
+
+type tracer struct {
+	trace.Tracer
+	leases *leases
+}
+
+func (t tracer) Start(ctx context.Context, name string, opts ...trace.SpanStartOption) (context.Context, trace.Span) {
+	parent := trace.SpanContextFromContext(ctx)
+	under, span := t.Tracer.Start(ctx, name, opts...)
+	if !span.IsRecording() {
+		return under, span
+	}
+	if l, ok := poolgate.LeaseFromContext(ctx); ok {
+		if lease := t.leases.get(l.ID); lease != nil && !lease.parent.Equal(parent) {
+			span.AddLink(trace.Link{SpanContext: lease.span})
+		}
+	}
+	return under, discreetSpan{span}
+}
+
+type discreetSpan struct{ trace.Span }
+
+// RecordError does nothing: the text of an error can have a parameter's value
+// in it. What there is to say about it is in the attributes.
+func (discreetSpan) RecordError(error, ...trace.EventOption) {}
+
+// meterProvider hands otelsql meters whose histogram of operations is that of
+// the conventions.
+type meterProvider struct {
+	metric.MeterProvider
+	createTime metric.Float64Histogram
+	pool       metric.MeasurementOption // of createTime
+}
+
+func (p meterProvider) Meter(name string, opts ...metric.MeterOption) metric.Meter {
+	return meter{p.MeterProvider.Meter(name, opts...), p}
+}
+
+type meter struct {
+	metric.Meter
+	provider meterProvider
+}
+
+func (m meter) Float64Histogram(name string, opts ...metric.Float64HistogramOption) (metric.Float64Histogram, error) {
+	inner, err := m.Meter.Float64Histogram(name, append(opts, buckets)...)
+	return operations{inner, m.provider}, err
+}
+
+// operations is the histogram that otelsql puts the duration of every call of
+// database/sql into.
+type operations struct {
+	metric.Float64Histogram
+	provider meterProvider
+}
+
+// Record passes on what is an operation of the database. Connecting has an
+// instrument of its own. To read rows is a part of its query, and no operation.
+func (o operations) Record(ctx context.Context, seconds float64, opts ...metric.RecordOption) {
+	set := metric.NewRecordConfig(opts).Attributes()
+	method, _ := set.Value(semconv.DBOperationNameKey)
+	switch otelsql.Method(method.AsString()) {
+	case otelsql.MethodConnectorConnect:
+		if !set.HasValue(semconv.ErrorTypeKey) {
+			o.provider.createTime.Record(ctx, seconds, o.provider.pool)
+		}
+		return
+	case otelsql.MethodRows, otelsql.MethodConnResetSession:
+		return
+	}
+	if kind, failed := set.Value(keyError); failed {
+		attributes := slices.DeleteFunc(set.ToSlice(), func(a attribute.KeyValue) bool {
+			return a.Key == keyError || a.Key == semconv.ErrorTypeKey
+		})
+		attributes = append(attributes, semconv.ErrorTypeKey.String(kind.AsString()))
+		opts = []metric.RecordOption{metric.WithAttributes(attributes...)}
+	}
+	o.Float64Histogram.Record(ctx, seconds, opts...)
+}
+
+// keyError has the error.type that we say from measuredError to Record, past
+// otelsql, which puts another in its place.
+const keyError = attribute.Key("poolgate.error.type")
+
+func measuredError(err error) []attribute.KeyValue {
+	attributes := errorAttributes(err)
+	for i, a := range attributes {
+		if a.Key == semconv.ErrorTypeKey {
+			attributes[i].Key = keyError
+		}
+	}
+	return attributes
+}
