@@ -52,6 +52,8 @@ type fixture struct {
 	traces *sdktrace.TracerProvider
 	tracer trace.Tracer // of the caller
 	reader *sdkmetric.ManualReader
+	driver driver
+	more   view // spans of another DB, see everything
 }
 
 // onBoth runs test with each driver, against a database of its own and through
@@ -74,7 +76,7 @@ func onBoth(t *testing.T, config gate.Config, test func(t *testing.T, f *fixture
 
 func newFixture(t *testing.T, d driver, dsn string, config gate.Config, opts ...tracing.Option) *fixture {
 	t.Helper()
-	f := &fixture{t: t, dsn: dsn, spans: tracetest.NewSpanRecorder(), reader: sdkmetric.NewManualReader()}
+	f := &fixture{t: t, dsn: dsn, driver: d, spans: tracetest.NewSpanRecorder(), reader: sdkmetric.NewManualReader()}
 	f.traces = sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(f.spans))
 	f.tracer = f.traces.Tracer("caller")
 	opts = append([]tracing.Option{
@@ -98,7 +100,7 @@ func (f *fixture) in(name string, work func(ctx context.Context)) view {
 
 // view returns all spans that have ended.
 func (f *fixture) view() view {
-	var v view
+	v := slices.Clone(f.more)
 	for _, s := range f.spans.Ended() {
 		v = append(v, fromSDK(s))
 	}
