@@ -41,6 +41,7 @@ func (l *lease) PrepareContext(ctx context.Context, query string) (stmt driver.S
 		stmt, err = prepareOn(ctx, l.conn, query)
 		if !l.swap(ctx, &err, &tries) {
 			returned = true
+			l.watch.called(ctx, "prepare", query, nil, err)
 			return stmt, err
 		}
 	}
@@ -69,6 +70,7 @@ func (l *lease) exec(ctx context.Context, query string, args []driver.NamedValue
 		res, err = execOn(ctx, l.conn, query, args)
 		if !l.swap(ctx, &err, &tries) {
 			returned = true
+			l.watch.called(ctx, "exec", query, args, err)
 			return res, err
 		}
 	}
@@ -100,6 +102,7 @@ func (l *lease) query(ctx context.Context, query string, args []driver.NamedValu
 		rows, err = queryOn(ctx, l.conn, query, args)
 		if !l.swap(ctx, &err, &tries) {
 			returned = true
+			l.watch.called(ctx, "query", query, args, err)
 			return rows, err
 		}
 	}
@@ -151,10 +154,11 @@ func (l *lease) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, 
 		inner, err := beginOn(ctx, l.conn, opts)
 		if !l.swap(ctx, &err, &tries) {
 			returned = true
+			l.watch.called(ctx, "begin", "", nil, err)
 			if err != nil {
 				return nil, err
 			}
-			return &tx{lease: l, inner: inner}, nil
+			return &tx{lease: l, inner: inner, ctx: ctx}, nil
 		}
 	}
 }
@@ -184,22 +188,25 @@ func beginOn(ctx context.Context, conn driver.Conn, opts driver.TxOptions) (driv
 type tx struct {
 	lease *lease
 	inner driver.Tx
+	ctx   context.Context // of its BEGIN, for its values: whose transaction it is
 }
 
 func (t *tx) Commit() error {
-	t.lease.begin(context.Background(), "COMMIT")
+	t.lease.begin(t.ctx, "COMMIT")
 	returned := false
 	defer t.lease.guard(&returned)
 	err := t.inner.Commit()
 	returned = true
+	t.lease.watch.called(t.ctx, "commit", "", nil, err)
 	return err
 }
 
 func (t *tx) Rollback() error {
-	t.lease.begin(context.Background(), "ROLLBACK")
+	t.lease.begin(t.ctx, "ROLLBACK")
 	returned := false
 	defer t.lease.guard(&returned)
 	err := t.inner.Rollback()
 	returned = true
+	t.lease.watch.called(t.ctx, "rollback", "", nil, err)
 	return err
 }

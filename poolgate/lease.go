@@ -193,11 +193,13 @@ func (l *lease) Ping(ctx context.Context) error {
 	}
 	returned := false
 	defer l.guard(&returned)
-	err := pinger.Ping(l.begin(ctx, ""))
+	ctx = l.begin(ctx, "")
+	err := pinger.Ping(ctx)
 	if err == nil {
 		l.used = true
 	}
 	returned = true
+	l.watch.called(ctx, "ping", "", nil, err)
 	return err
 }
 

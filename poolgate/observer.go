@@ -2,6 +2,7 @@ package poolgate
 
 import (
 	"context"
+	"database/sql/driver"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -21,6 +22,24 @@ type Observer struct {
 	// The function that it returns, which may be nil, is called when the
 	// connection is given back; it is not if there is none.
 	Lease func(ctx context.Context, l LeaseStart) (end func(LeaseEnd))
+
+	// Call is called after each call to the driver that goes to the server, with
+	// the context that it was made with; for the end of a transaction that of
+	// its beginning. Not seen are the executions of a prepared statement and the
+	// reading of rows, which go to the driver directly.
+	Call func(ctx context.Context, c Call)
+}
+
+// Call says what the driver was called for, and what became of it. It has the
+// statement and its arguments as they are: whoever writes them down should have
+// been asked to. Args must not be changed, nor kept.
+type Call struct {
+	Lease LeaseStart
+	Kind  string // "exec", "query", "prepare", "begin", "commit", "rollback" or "ping"
+	Query string // as it was given, with its literals; "" if the kind has none
+	Args  []driver.NamedValue
+	Took  time.Duration
+	Err   error
 }
 
 // LeaseStart says how a checkout began.
@@ -157,6 +176,19 @@ func (w *watch) begin(ctx context.Context) context.Context {
 func (w *watch) end() {
 	if w != nil {
 		w.ended.Busy += time.Since(w.at)
+	}
+}
+
+// called is called after a call to the driver that was not ended by a panic.
+func (w *watch) called(ctx context.Context, kind, query string, args []driver.NamedValue, err error) {
+	if w == nil || err == driver.ErrSkip { // it will be called in another way
+		return
+	}
+	took := time.Since(w.at)
+	for _, o := range w.observers {
+		if o.Call != nil {
+			o.Call(ctx, Call{Lease: w.started, Kind: kind, Query: query, Args: args, Took: took, Err: err})
+		}
 	}
 }
 

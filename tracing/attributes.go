@@ -1,17 +1,15 @@
 package tracing
 
 import (
-	"context"
 	"database/sql/driver"
 	"errors"
-	"strings"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 	"go.opentelemetry.io/otel/trace"
 
-	"github.com/poolgate/poolgate/poolgate/gate"
+	"github.com/poolgate/poolgate/internal/redact"
 )
 
 // Attributes of our own. Durations are in seconds, as in metrics.
@@ -43,45 +41,9 @@ func errorAttributes(err error) []attribute.KeyValue {
 	if errors.Is(err, driver.ErrSkip) { // not an error: the driver wants to be asked in another way
 		return nil
 	}
-	if state := sqlState(err); state != "" {
-		return []attribute.KeyValue{semconv.ErrorTypeKey.String(state), semconv.DBResponseStatusCode(state)}
+	attributes := []attribute.KeyValue{semconv.ErrorTypeKey.String(redact.Error(err))}
+	if state := redact.SQLState(err); state != "" {
+		attributes = append(attributes, semconv.DBResponseStatusCode(state))
 	}
-	return []attribute.KeyValue{errorType(err)}
-}
-
-func errorType(err error) attribute.KeyValue {
-	if rejected, ok := errors.AsType[*gate.RejectedError](err); ok {
-		return reasonAttribute(rejected.Reason)
-	}
-	for _, known := range []struct {
-		error
-		name string
-	}{
-		{context.Canceled, "context.Canceled"},
-		{context.DeadlineExceeded, "context.DeadlineExceeded"},
-		{driver.ErrBadConn, "driver.ErrBadConn"},
-		{gate.ErrUnknownClass, "unknown_class"},
-	} {
-		if errors.Is(err, known.error) {
-			return semconv.ErrorTypeKey.String(known.name)
-		}
-	}
-	return semconv.ErrorType(err)
-}
-
-// reasonAttribute is "queue_full" for gate.ErrQueueFull, and so on.
-func reasonAttribute(reason error) attribute.KeyValue {
-	return semconv.ErrorTypeKey.String(strings.ReplaceAll(reason.Error(), " ", "_"))
-}
-
-// sqlState returns the SQLSTATE of an error of the server, which both drivers'
-// errors have, or "".
-func sqlState(err error) string {
-	if e, ok := errors.AsType[interface {
-		error
-		SQLState() string
-	}](err); ok {
-		return e.SQLState()
-	}
-	return ""
+	return attributes
 }

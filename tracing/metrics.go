@@ -9,6 +9,7 @@ import (
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 	"go.opentelemetry.io/otel/semconv/v1.43.0/dbconv"
 
+	"github.com/poolgate/poolgate/internal/redact"
 	"github.com/poolgate/poolgate/poolgate"
 	"github.com/poolgate/poolgate/poolgate/gate"
 )
@@ -144,7 +145,7 @@ func (m *metrics) observer() poolgate.Observer {
 func (m *metrics) acquireEnd(ctx context.Context, a gate.AcquireEnd) {
 	of := m.classes[a.Class].all
 	if a.Err != nil {
-		of = m.settings.poolAttributes(keyClass.String(a.Class), errorType(a.Err))
+		of = m.settings.poolAttributes(keyClass.String(a.Class), semconv.ErrorTypeKey.String(redact.Error(a.Err)))
 	}
 	m.waitTime.Record(ctx, a.Waited.Seconds(), of)
 	if errors.Is(a.Err, gate.ErrWaitTimeout) || errors.Is(a.Err, context.DeadlineExceeded) {
@@ -181,7 +182,7 @@ func newClassAttributes(s *settings, name string) *classAttributes {
 		refused: make(map[error]metric.MeasurementOption),
 	}
 	for _, reason := range gate.Reasons() {
-		c.refused[reason] = s.poolAttributes(keyClass.String(name), reasonAttribute(reason))
+		c.refused[reason] = s.poolAttributes(keyClass.String(name), semconv.ErrorTypeKey.String(redact.Reason(reason)))
 	}
 	return c
 }

@@ -40,7 +40,7 @@ func FuzzStatement(f *testing.F) {
 		}
 		// A literal of its own statement never comes out.
 		secret = "s3cret" + strings.ReplaceAll(secret, "'", "''")
-		if got := Statement("select '" + secret + "' from t", longest); strings.Contains(got, "s3cret") || got != "select ? from t" {
+		if got := Statement("select '"+secret+"' from t", longest); strings.Contains(got, "s3cret") || got != "select ? from t" {
 			t.Errorf("%q becomes %q", secret, got)
 		}
 	})

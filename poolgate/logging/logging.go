@@ -1,0 +1,211 @@
+package logging
+
+import (
+	"context"
+	"database/sql/driver"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/poolgate/poolgate/internal/redact"
+	"github.com/poolgate/poolgate/poolgate"
+	"github.com/poolgate/poolgate/poolgate/gate"
+)
+
+// DefaultSlow is from where on a wait or a statement is slow, if Options.Slow
+// is zero.
+const DefaultSlow = time.Second
+
+// longestStatement is how many bytes of a statement are written.
+const longestStatement = 1000
+
+// Options say what is written. The zero Options are good for a program that
+// runs; Echo and Values for one that is being written.
+type Options struct {
+	// Echo writes statements at the level info instead of debug.
+	Echo bool
+
+	// Every is of how many statements, and of how many checkouts, one is
+	// written. Zero means each. It is not for those that fail or are slow, which
+	// are always written.
+	Every int
+
+	// Slow is from where on a wait or a statement is worth a warning. Zero
+	// means DefaultSlow.
+	Slow time.Duration
+
+	// Values writes statements as they are, with their literals, their
+	// arguments and the texts of errors: secrets, too.
+	Values bool
+}
+
+// New returns an observer that writes to logger, for poolgate.DB.Observe. It
+// panics if an option is negative, or if logger is nil.
+//
+// Refusals, which come in thousands when they come, are written once in a
+// second for each class and reason, with how many there were since.
+func New(logger *slog.Logger, o Options) poolgate.Observer {
+	switch {
+	case logger == nil:
+		panic("logging: New: the logger is nil")
+	case o.Every < 0 || o.Slow < 0:
+		panic(fmt.Sprintf("logging: New: Options.Every and Options.Slow must not be negative, got %d and %v", o.Every, o.Slow))
+	}
+	if o.Every == 0 {
+		o.Every = 1
+	}
+	if o.Slow == 0 {
+		o.Slow = DefaultSlow
+	}
+	l := &log{logger: logger, options: o, ordinary: slog.LevelDebug}
+	if o.Echo {
+		l.ordinary = slog.LevelInfo
+	}
+	return poolgate.Observer{
+		Gate: gate.Observer{
+			AcquireEnd:  l.acquireEnd,
+			LimitChange: l.limitChange,
+			Leak:        l.leak,
+		},
+		Lease: l.lease,
+		Call:  l.call,
+	}
+}
+
+type log struct {
+	logger        *slog.Logger
+	options       Options
+	ordinary      slog.Level // of statements that are neither slow nor failed
+	calls, leases atomic.Int64
+	refusals      throttle
+}
+
+func (l *log) acquireEnd(ctx context.Context, a gate.AcquireEnd) {
+	if a.Err == nil && a.Waited < l.options.Slow || !l.logger.Enabled(ctx, slog.LevelWarn) {
+		return
+	}
+	attributes := []slog.Attr{
+		slog.String("class", a.Class),
+		slog.Duration("waited", a.Waited),
+		slog.Int("limit", a.Limit),
+		slog.Int("in_flight", a.InFlight),
+		slog.Int("waiting", a.Waiting),
+	}
+	if a.Err == nil {
+		l.logger.LogAttrs(ctx, slog.LevelWarn, "slow wait for a permit", attributes...)
+		return
+	}
+	reason := redact.Error(a.Err)
+	if before, ok := l.refusals.pass(a.Class + " " + reason); ok {
+		attributes = append(attributes, slog.String("reason", reason), slog.Int64("unwritten", before))
+		l.logger.LogAttrs(ctx, slog.LevelWarn, "no permit", attributes...)
+	}
+}
+
+func (l *log) limitChange(c gate.LimitChange) {
+	l.logger.LogAttrs(context.Background(), slog.LevelInfo, "limit changed",
+		slog.Int("from", c.Old), slog.Int("to", c.New))
+}
+
+func (l *log) leak(k gate.Leak) {
+	level, message := slog.LevelWarn, "permit held too long"
+	if k.Returned {
+		level, message = slog.LevelInfo, "permit held too long came back"
+	}
+	attributes := []slog.Attr{slog.String("class", k.Class), slog.Duration("held", k.Held)}
+	if k.Goroutine != 0 {
+		attributes = append(attributes, slog.Int64("goroutine", k.Goroutine))
+	}
+	if k.Statement != "" {
+		attributes = append(attributes, slog.String("statement", k.Statement))
+	}
+	if k.Stack != "" && !k.Returned {
+		attributes = append(attributes, slog.String("stack", k.Stack))
+	}
+	l.logger.LogAttrs(context.Background(), level, message, attributes...)
+}
+
+func (l *log) lease(ctx context.Context, s poolgate.LeaseStart) func(poolgate.LeaseEnd) {
+	if s.Err != nil {
+		if s.Connecting > 0 { // otherwise acquireEnd has told
+			l.logger.LogAttrs(ctx, slog.LevelWarn, "no connection",
+				slog.String("class", s.Class), slog.Duration("connecting", s.Connecting), l.failure(s.Err))
+		}
+		return nil
+	}
+	if !l.logger.Enabled(ctx, slog.LevelDebug) || !l.nth(&l.leases) {
+		return nil
+	}
+	return func(e poolgate.LeaseEnd) {
+		l.logger.LogAttrs(ctx, slog.LevelDebug, "connection given back",
+			slog.String("class", s.Class),
+			slog.Duration("waited", s.Waited),
+			slog.Duration("connecting", s.Connecting),
+			slog.Duration("held", e.Held),
+			slog.Duration("busy", e.Busy),
+			slog.Int("calls", e.Calls),
+			slog.Bool("discarded", e.Discarded))
+	}
+}
+
+func (l *log) call(ctx context.Context, c poolgate.Call) {
+	level, message := l.ordinary, "statement"
+	switch {
+	case c.Took >= l.options.Slow:
+		level, message = slog.LevelWarn, "slow statement"
+	case c.Err == nil && !l.nth(&l.calls):
+		return
+	}
+	if !l.logger.Enabled(ctx, level) {
+		return
+	}
+	attributes := []slog.Attr{
+		slog.String("kind", c.Kind),
+		slog.Duration("took", c.Took),
+		slog.String("class", c.Lease.Class),
+	}
+	if c.Query != "" {
+		attributes = append(attributes, slog.String("query", l.query(c.Query)))
+	}
+	if l.options.Values && len(c.Args) > 0 {
+		attributes = append(attributes, slog.String("args", arguments(c.Args)))
+	}
+	if c.Err != nil {
+		attributes = append(attributes, l.failure(c.Err))
+	}
+	l.logger.LogAttrs(ctx, level, message, attributes...)
+}
+
+// nth tells whether this one is to be written, of all that n counts.
+func (l *log) nth(n *atomic.Int64) bool { return (n.Add(1)-1)%int64(l.options.Every) == 0 }
+
+func (l *log) query(query string) string {
+	if l.options.Values {
+		return query
+	}
+	return redact.Statement(query, longestStatement)
+}
+
+func (l *log) failure(err error) slog.Attr {
+	if l.options.Values {
+		return slog.String("error", err.Error())
+	}
+	return slog.String("error", redact.Error(err))
+}
+
+func arguments(args []driver.NamedValue) string {
+	var b strings.Builder
+	for i, arg := range args {
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		if value, ok := arg.Value.(string); ok {
+			fmt.Fprintf(&b, "$%d=%q", arg.Ordinal, value)
+		} else {
+			fmt.Fprintf(&b, "$%d=%v", arg.Ordinal, arg.Value)
+		}
+	}
+	return b.String()
+}
