@@ -128,6 +128,7 @@ func (o *observers) watch() *watch {
 type watch struct {
 	observers []*Observer
 	at        time.Time // of the last event
+	calling   bool      // a call to the driver is under way since then
 	permitted time.Time
 	started   LeaseStart
 	ended     LeaseEnd
@@ -168,13 +169,14 @@ func (w *watch) start(ctx context.Context, c *connector, err error) {
 
 // begin and end are called around each call to the driver.
 func (w *watch) begin(ctx context.Context) context.Context {
-	w.at = time.Now()
+	w.at, w.calling = time.Now(), true
 	w.ended.Calls++
 	return context.WithValue(ctx, leaseKey{}, w)
 }
 
 func (w *watch) end() {
-	if w != nil {
+	if w != nil && w.calling { // and not only to check an argument
+		w.calling = false
 		w.ended.Busy += time.Since(w.at)
 	}
 }
