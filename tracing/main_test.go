@@ -20,6 +20,7 @@ import (
 
 	"github.com/poolgate/poolgate/adapters/pgxgate"
 	"github.com/poolgate/poolgate/adapters/pqgate"
+	"github.com/poolgate/poolgate/internal/jaeger"
 	"github.com/poolgate/poolgate/internal/pgserver"
 	"github.com/poolgate/poolgate/poolgate"
 	"github.com/poolgate/poolgate/poolgate/gate"
@@ -53,7 +54,8 @@ type fixture struct {
 	tracer trace.Tracer // of the caller
 	reader *sdkmetric.ManualReader
 	driver driver
-	more   view // spans of another DB, see everything
+	more   view           // spans of another DB, see everything
+	jaeger *jaeger.Server // where traces are sent to, if anywhere
 }
 
 // onBoth runs test with each driver, against a database of its own and through
@@ -77,7 +79,7 @@ func onBoth(t *testing.T, config gate.Config, test func(t *testing.T, f *fixture
 func newFixture(t *testing.T, d driver, dsn string, config gate.Config, opts ...tracing.Option) *fixture {
 	t.Helper()
 	f := &fixture{t: t, dsn: dsn, driver: d, spans: tracetest.NewSpanRecorder(), reader: sdkmetric.NewManualReader()}
-	f.traces = sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(f.spans))
+	f.traces = sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(f.spans), sdktrace.WithResource(service))
 	f.tracer = f.traces.Tracer("caller")
 	opts = append([]tracing.Option{
 		tracing.WithTracerProvider(f.traces),

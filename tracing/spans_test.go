@@ -111,7 +111,7 @@ func TestSpans(t *testing.T) {
 				tx, err := f.BeginTx(ctx, nil)
 				must(t, err)
 				time.Sleep(20 * time.Millisecond)
-				_, err = tx.ExecContext(ctx, "SELECT 1")
+				_, err = tx.ExecContext(ctx, "SELECT $1::int", 1)
 				must(t, err)
 				must(t, tx.Commit())
 			})
