@@ -696,7 +696,7 @@ func TestStats(t *testing.T) {
 			QueueFull: 1, WaitTimeout: 1, Closed: 1, Canceled: 1,
 		}
 		want := gate.Stats{
-			Limit: 1, MaxWaiting: 2, Counts: counts,
+			Limit: 1, MaxWaiting: 2, Stopped: true, Counts: counts,
 			Classes: []gate.ClassStats{{
 				Class:  gate.Class{Name: gate.DefaultClass, MaxWaiting: 2, MaxWait: 10 * time.Second},
 				Counts: counts,

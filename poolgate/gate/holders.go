@@ -101,13 +101,14 @@ func (s *callStack) String() string {
 	}
 }
 
+// isInternal tells whether a function is not one that somebody who looks for
+// his own code wants to see.
 func isInternal(function string) bool {
-	for _, p := range []string{"runtime.", "database/sql.", "github.com/poolgate/poolgate/poolgate.", "github.com/poolgate/poolgate/poolgate/gate."} {
-		if strings.HasPrefix(function, p) {
-			return true
-		}
+	if strings.HasPrefix(function, "runtime.") || strings.HasPrefix(function, "database/sql.") {
+		return true
 	}
-	return false
+	rest, ours := strings.CutPrefix(function, "github.com/poolgate/poolgate/poolgate")
+	return ours && (rest[0] == '.' || rest[0] == '/') && !strings.Contains(rest, "_test.")
 }
 
 // innermost is the file and line of the function that a stack begins with.

@@ -39,9 +39,15 @@ func WithStart(ctx context.Context, start time.Time) context.Context {
 	return context.WithValue(ctx, startKey{}, start)
 }
 
-// beganWork is when the work of ctx began.
+// StartOf returns when the work of ctx began, if WithStart has said so.
+func StartOf(ctx context.Context) (start time.Time, ok bool) {
+	start, ok = ctx.Value(startKey{}).(time.Time)
+	return start, ok
+}
+
+// beganWork is when the work of ctx began, on the gate's clock.
 func (g *Gate) beganWork(ctx context.Context, now time.Duration) time.Duration {
-	if start, ok := ctx.Value(startKey{}).(time.Time); ok {
+	if start, ok := StartOf(ctx); ok {
 		return min(now, start.Sub(g.epoch))
 	}
 	return now

@@ -7,6 +7,7 @@ type Stats struct {
 	Mode       Mode
 	Limit      int // permits that may be out
 	Paused     bool
+	Stopped    bool // for good, by Close or Drain
 	Overloaded bool // see Config.Shed
 	InFlight   int  // permits that are out; above Limit for a while after the limit was lowered
 	Waiting    int  // callers in all queues, the lane's included
@@ -14,6 +15,11 @@ type Stats struct {
 
 	// OldestWait is how long the longest waiter has waited; 0 if nobody does.
 	OldestWait time.Duration
+
+	// Shadow, LeakAfter and StackEvery are those of Config.
+	Shadow     bool
+	LeakAfter  time.Duration
+	StackEvery int
 
 	Counts // of all classes and the lane together
 
@@ -122,7 +128,11 @@ func (g *Gate) Stats() Stats {
 		Mode:       g.config.Mode,
 		Limit:      g.limit,
 		Paused:     g.paused,
+		Stopped:    g.closed,
 		Overloaded: g.overload.on,
+		Shadow:     g.config.Shadow,
+		LeakAfter:  g.config.LeakAfter,
+		StackEvery: g.config.StackEvery,
 		InFlight:   g.inFlight,
 		Waiting:    g.waiting,
 		MaxWaiting: queueBound(g.classes[0].MaxWaiting, g.limit),

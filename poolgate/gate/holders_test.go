@@ -1,0 +1,48 @@
+package gate_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/poolgate/poolgate/poolgate/gate"
+)
+
+func TestStatsOfTheConfiguration(t *testing.T) {
+	t.Run("they tell what whoever looks has to know of it", func(t *testing.T) {
+		g := newGate(t, gate.Config{Limit: 1, Shadow: true, LeakAfter: time.Minute, StackEvery: 2})
+		if s := g.Stats(); !s.Shadow || s.LeakAfter != time.Minute || s.StackEvery != 2 || s.Stopped {
+			t.Errorf("got %+v", s)
+		}
+		g.Close()
+		if !g.Stats().Stopped {
+			t.Error("closed, and not said so")
+		}
+	})
+}
+
+func TestHolders(t *testing.T) {
+	t.Run("a stack begins with the caller's own code", func(t *testing.T) {
+		g := newGate(t, gate.Config{Limit: 1, StackEvery: 1})
+		defer acquire(t, g).Release()
+		holders := g.Holders()
+		if len(holders) != 1 || !strings.HasPrefix(holders[0].Stack, "github.com/poolgate/poolgate/poolgate/gate_test.acquire\n") {
+			t.Errorf("got %+v", holders)
+		}
+	})
+}
+
+func TestStartOf(t *testing.T) {
+	t.Run("it is what WithStart has said", func(t *testing.T) {
+		start := time.Now().Add(-time.Hour)
+		if got, ok := gate.StartOf(gate.WithStart(context.Background(), start)); !ok || !got.Equal(start) {
+			t.Errorf("got %v, %v", got, ok)
+		}
+	})
+	t.Run("a context that says nothing has none", func(t *testing.T) {
+		if got, ok := gate.StartOf(context.Background()); ok || !got.IsZero() {
+			t.Errorf("got %v, %v", got, ok)
+		}
+	})
+}
