@@ -5,10 +5,8 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
-	"strconv"
-	"time"
 
-	"github.com/poolgate/poolgate/poolgate/gate"
+	"github.com/poolgate/poolgate/poolgate/gatehttp"
 )
 
 // HandlerConfig configures [NewHandler]. Its zero value is good.
@@ -92,22 +90,10 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	res.finish()
 }
 
-// WriteError answers with status 503 and a Retry-After header, of at least a
-// second, if err is a refusal by the gate, and with 500 otherwise. The text
-// says nothing about err.
-func WriteError(w http.ResponseWriter, err error) {
-	status := http.StatusInternalServerError
-	if rejected, ok := errors.AsType[*gate.RejectedError](err); ok {
-		status = http.StatusServiceUnavailable
-		setRetryAfter(w.Header(), rejected)
-	}
-	http.Error(w, http.StatusText(status), status)
-}
-
-func setRetryAfter(header http.Header, rejected *gate.RejectedError) {
-	seconds := max(1, (rejected.RetryAfter+time.Second-1)/time.Second)
-	header.Set("Retry-After", strconv.FormatInt(int64(seconds), 10))
-}
+// WriteError is [gatehttp.WriteError]: it answers with status 503 and a
+// Retry-After header, of at least a second, if err is a refusal by the gate,
+// and with 500 otherwise. The text says nothing about err.
+func WriteError(w http.ResponseWriter, err error) { gatehttp.WriteError(w, err) }
 
 func logAndWrite(w http.ResponseWriter, r *http.Request, err error) {
 	level := slog.LevelError

@@ -11,6 +11,7 @@ import (
 	"net/http"
 
 	"github.com/poolgate/poolgate/poolgate/gate"
+	"github.com/poolgate/poolgate/poolgate/gatehttp"
 )
 
 // A response is an http.ResponseWriter that ends the unit of work before the
@@ -171,16 +172,17 @@ func (res *response) finish() {
 }
 
 // refused says whether the gate has refused the unit a connection, and sets
-// the header that says when to come again.
+// the header that says when to come again, unless the handler has.
 func (res *response) refused() bool {
 	u := res.session.unit
 	u.mu.Lock()
-	rejected, ok := errors.AsType[*gate.RejectedError](u.refused)
+	err := u.refused
 	u.mu.Unlock()
-	if ok && res.Header().Get("Retry-After") == "" {
-		setRetryAfter(res.Header(), rejected)
+	header := res.Header()
+	if header.Get("Retry-After") != "" {
+		return errors.Is(err, gate.ErrRejected)
 	}
-	return ok
+	return gatehttp.SetRetryAfter(header, err)
 }
 
 // nowhere is where the answer goes when it is too late for one.

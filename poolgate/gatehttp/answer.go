@@ -1,0 +1,34 @@
+package gatehttp
+
+import (
+	"errors"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/poolgate/poolgate/poolgate/gate"
+)
+
+// WriteError answers with status 503 and a Retry-After header if err is, or
+// wraps, a refusal by a gate, and with 500 otherwise. The text says nothing
+// about err.
+func WriteError(w http.ResponseWriter, err error) {
+	status := http.StatusInternalServerError
+	if SetRetryAfter(w.Header(), err) {
+		status = http.StatusServiceUnavailable
+	}
+	http.Error(w, http.StatusText(status), status)
+}
+
+// SetRetryAfter sets the Retry-After header if err is, or wraps, a
+// *gate.RejectedError, and tells whether it is: then 503 is the status to
+// answer with. The header has the error's RetryAfter in whole seconds, rounded
+// up, and at least 1.
+func SetRetryAfter(header http.Header, err error) bool {
+	rejected, ok := errors.AsType[*gate.RejectedError](err)
+	if ok {
+		seconds := max(1, (rejected.RetryAfter+time.Second-1)/time.Second)
+		header.Set("Retry-After", strconv.FormatInt(int64(seconds), 10))
+	}
+	return ok
+}
