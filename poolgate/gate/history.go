@@ -35,7 +35,10 @@ type Period struct {
 }
 
 // history is a class's present and past. It is guarded by Gate.mu. It has no
-// clock of its own: a period ends when something happens after its end.
+// clock of its own: a period ends when something happens after its end. That is
+// a wait, a hold or a refusal; of permits that are neither waited for nor
+// measured it may be noted late, and up to sampleEvery of them in the period
+// before.
 type history struct {
 	epoch  time.Time
 	end    time.Duration // of the present period

@@ -2,6 +2,7 @@ package gate_test
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -44,5 +45,25 @@ func TestStartOf(t *testing.T) {
 		if got, ok := gate.StartOf(context.Background()); ok || !got.IsZero() {
 			t.Errorf("got %v, %v", got, ok)
 		}
+	})
+}
+
+func TestHistory(t *testing.T) {
+	inBubble(t, "what happens is of the period in which it happens, even if nobody looks", func(t *testing.T) {
+		g := newGate(t, gate.Config{Limit: 1, MaxWaiting: gate.NoWaiting, LeakAfter: time.Hour})
+		p := acquire(t, g)
+		time.Sleep(time.Minute)
+		for range 3 { // each of a period of its own
+			g.Acquire(t.Context())
+			time.Sleep(10 * time.Second)
+		}
+		var acquired, refused []uint64
+		for _, period := range g.History(gate.DefaultClass) {
+			acquired, refused = append(acquired, period.Acquired), append(refused, period.Refused)
+		}
+		if !slices.Equal(acquired, []uint64{1, 0, 0, 0, 0, 0, 0, 0, 0, 0}) || !slices.Equal(refused, []uint64{0, 0, 0, 0, 0, 0, 1, 1, 1, 0}) {
+			t.Errorf("acquired %v, refused %v", acquired, refused)
+		}
+		p.Release()
 	})
 }

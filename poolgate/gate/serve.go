@@ -49,6 +49,7 @@ func (g *Gate) take(c *class, n int, now time.Duration) *hold {
 		g.inFlight += n
 		g.wave += n
 	}
+	c.history.turn(now)
 	c.counts.Acquired++
 	h.stamp(now)
 	g.watchLeaks(now)
@@ -196,7 +197,7 @@ func (g *Gate) refuse(w *waiter, now time.Duration, reason error) bool {
 func (g *Gate) spare(w *waiter, reason error) bool {
 	if g.config.Shadow && !w.spared {
 		w.spared = true
-		*w.class.counts.of(reason)++
+		w.class.countRefusal(reason, g.now())
 	}
 	return g.config.Shadow
 }
@@ -276,6 +277,11 @@ func (g *Gate) reject(c *class, reason error, waited time.Duration) *RejectedErr
 	case ErrQueueFull, ErrWaitTimeout, ErrDeadline, ErrShed:
 		e.RetryAfter = g.lastWait
 	}
-	*c.counts.of(reason)++
+	c.countRefusal(reason, g.now())
 	return e
+}
+
+func (c *class) countRefusal(reason error, now time.Duration) {
+	c.history.turn(now)
+	*c.counts.of(reason)++
 }
