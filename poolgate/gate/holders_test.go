@@ -48,7 +48,7 @@ func TestStartOf(t *testing.T) {
 	})
 }
 
-func TestHistory(t *testing.T) {
+func TestRefusalsAreInThePeriodInWhichTheyHappen(t *testing.T) {
 	inBubble(t, "what happens is of the period in which it happens, even if nobody looks", func(t *testing.T) {
 		g := newGate(t, gate.Config{Limit: 1, MaxWaiting: gate.NoWaiting, LeakAfter: time.Hour})
 		p := acquire(t, g)
