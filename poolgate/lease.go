@@ -46,7 +46,6 @@ func (l *lease) open(ctx context.Context) error {
 		return err
 	}
 	l.permit = permit
-	permit.Own()
 	l.watch.granted()
 	defer func() {
 		if l.checkout == nil {
@@ -112,6 +111,10 @@ func (l *lease) giveBackPermit() {
 
 // begin is called before every call into the driver, with the statement if it
 // has one, and returns the context for it.
+//
+// The goroutine that calls is the permit's owner. The one that took it is not
+// until then: where MaxOpenConns is set on the façade, database/sql opens for
+// others, in a goroutine of its own.
 func (l *lease) begin(ctx context.Context, query string) context.Context {
 	l.permit.Own()
 	if query != "" {

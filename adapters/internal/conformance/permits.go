@@ -104,14 +104,7 @@ func testPermits(t *testing.T, d Driver) {
 		full := openConfig(t, d, poolgate.Config{Gate: gate.Config{Limit: 1, MaxWaiting: gate.NoWaiting}})
 		slow := openConfig(t, d, poolgate.Config{Gate: gate.Config{Limit: 1, MaxWait: 20 * time.Millisecond}})
 		for f, reason := range map[*fixture]error{full: gate.ErrQueueFull, slow: gate.ErrWaitTimeout} {
-			// By another goroutine: one that waited for itself would be told so.
-			var conn *sql.Conn
-			holding := make(chan struct{})
-			go func() {
-				defer close(holding)
-				conn = f.hold(t, 1)[0]
-			}()
-			<-holding
+			conn := f.hold(t, 1)[0]
 			for name, run := range map[string]func() error{
 				"Exec":  func() error { _, err := f.Exec("select 1"); return err },
 				"Query": func() error { _, err := f.Query("select 1"); return err },
