@@ -115,11 +115,17 @@ type gathering struct {
 
 // independent has every worker run statements on the pool.
 func (g *gathering) independent() {
-	worker := func() { g.work(func(i int) error { return g.statement(g.ctx, g.db, i) }) }
 	for range g.workers - 1 {
-		g.spawn(worker)
+		g.spawn(g.work)
 	}
-	worker()
+	g.work()
+}
+
+// work runs statements until there are none.
+func (g *gathering) work() {
+	for i, ok := g.take(); ok; i, ok = g.take() {
+		g.end(i, g.statement(g.ctx, g.db, i))
+	}
 }
 
 // spawn runs worker beside the caller's goroutine.
@@ -144,13 +150,6 @@ func (g *gathering) guard(worker func()) {
 	}()
 	worker()
 	returned = true
-}
-
-// work runs one statement after another by call until there are none.
-func (g *gathering) work(call func(i int) error) {
-	for i, ok := g.take(); ok; i, ok = g.take() {
-		g.end(i, call(i))
-	}
 }
 
 // take returns the statement that begins now, if there is one.
@@ -178,12 +177,9 @@ func (g *gathering) more() bool {
 	return !g.stopped && g.next < g.n
 }
 
-// end notes how statement i has ended. Some drivers report that the server was
-// asked to cancel it and not why.
+// end notes how statement i has ended.
 func (g *gathering) end(i int, err error) {
-	if ended := g.caller.Err(); err != nil && ended != nil && !errors.Is(err, ended) {
-		err = fmt.Errorf("%w (%w)", ended, err)
-	}
+	err = g.explain(err)
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.ended++
@@ -205,12 +201,22 @@ func (g *gathering) end(i int, err error) {
 
 // fail ends the gather since a transaction failed.
 func (g *gathering) fail(err error) {
+	err = g.explain(err)
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if !g.stopped {
 		g.err = err
 		g.stop()
 	}
+}
+
+// explain adds that the caller's context has ended. Some drivers say only that
+// the server was asked to cancel.
+func (g *gathering) explain(err error) error {
+	if ended := g.caller.Err(); err != nil && ended != nil && !errors.Is(err, ended) {
+		return fmt.Errorf("%w (%w)", ended, err)
+	}
+	return err
 }
 
 // stop has no statement begin any more, and cancels those that are running.
@@ -235,12 +241,17 @@ func (g *gathering) outcome() error {
 		panic(g.panicked)
 	case g.exited:
 		runtime.Goexit()
-	case g.failed == nil && g.err == nil && g.ended < g.n:
-		return g.caller.Err()
 	case g.failed != nil && !g.options.AllErrors:
 		return g.failed[0]
-	case g.failed == nil:
-		return g.err
 	}
-	return errors.Join(append(g.failed, g.err)...)
+	err := g.err
+	if err == nil && g.ended < g.n {
+		if err = g.caller.Err(); err == nil {
+			err = fmt.Errorf("gather: no connection is left for %d of %d statements", g.n-g.ended, g.n)
+		}
+	}
+	if g.failed == nil {
+		return err
+	}
+	return errors.Join(append(g.failed, err)...)
 }

@@ -157,6 +157,23 @@ func TestErrors(t *testing.T) {
 		}
 	})
 
+	each(t, "a connection that is lost is an error, and nothing hangs", func(t *testing.T, db *fixture, o gather.Options) {
+		for _, all := range []bool{false, true} {
+			o.AllErrors = all
+			statements := slices.Repeat([]gather.Statement{gather.Drop("SELECT pg_sleep(0.002)")}, 12)
+			statements[5] = gather.Drop("SELECT pg_terminate_backend(pg_backend_pid())")
+			err := gather.Run(patiently(t), db, o, statements...)
+			var failed *gather.StatementError
+			if !errors.As(err, &failed) || failed.Index != 5 {
+				t.Errorf("got error %v", err)
+			}
+			if all && o.Consistency == gather.Serial && !strings.HasSuffix(err.Error(), "gather: no connection is left for 6 of 12 statements") {
+				t.Errorf("got error %v", err)
+			}
+			must(t, gather.Run(patiently(t), db, o, statements[:5]...))
+		}
+	})
+
 	onBoth(t, func(run func(string, func(*testing.T, *fixture))) {
 		run("the server refuses a write on a snapshot", func(t *testing.T, db *fixture) {
 			err := gather.Run(patiently(t), db, gather.Options{Consistency: gather.Snapshot}, gather.Exec(nil, "INSERT INTO numbers VALUES (1)"))

@@ -82,7 +82,7 @@ func TestSnapshotsOnAsManyPermits(t *testing.T) {
 							for i := range statements {
 								statements[i] = gather.SQL{Query: "SELECT $1::int", Args: []any{g*100 + i}}
 							}
-							for range 10 {
+							for range 5 {
 								results, err := gather.Collect[int](patiently(t), db, gather.Options{Consistency: gather.Snapshot}, statements...)
 								if err != nil && waiting == gate.NoWaiting && db.Gate().Stats().QueueFull > 0 {
 									continue // another's helpers had all permits, and nobody may wait
@@ -108,7 +108,7 @@ func TestSnapshotsOnAsManyPermits(t *testing.T) {
 // tornGathers is how many gathers on a snapshot are looked at for torn reads:
 // POOLGATE_GATHERS, or enough to find a gather that tears one time in 50.
 func tornGathers(t *testing.T) int {
-	n, err := strconv.Atoi(cmp.Or(os.Getenv("POOLGATE_GATHERS"), "300"))
+	n, err := strconv.Atoi(cmp.Or(os.Getenv("POOLGATE_GATHERS"), "150"))
 	must(t, err)
 	return n
 }

@@ -19,7 +19,8 @@ const (
 	beginSnapshot = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 )
 
-// endGrace is how long a ROLLBACK may take until the connection is given up.
+// endGrace is how long a COMMIT goes on when the gather's context has ended, and
+// how long a ROLLBACK may take, until the connection is given up.
 const endGrace = 5 * time.Second
 
 // A transaction is a connection that is inside of one. It is begun and ended by
@@ -30,36 +31,36 @@ type transaction struct {
 	conn      *sql.Conn
 	savepoint bool // there is one
 	inside    bool // of a statement: set for good if that panics
+	lost      bool // it can run no more statements
 }
 
-// begin opens a transaction, or returns nil. It waits for a connection as long
-// as waiting lasts.
-func (g *gathering) begin(waiting context.Context, begin string) *transaction {
+// begin opens a transaction, or returns nil if there is nothing left to do in
+// it. It waits for a connection as long as waiting lasts.
+func (g *gathering) begin(waiting context.Context, begin string) (*transaction, error) {
 	conn, err := g.db.Conn(waiting)
 	if err != nil {
-		g.refused(waiting, err)
-		return nil
+		return nil, fmt.Errorf("gather: no connection: %w", err)
 	}
 	if !g.more() {
 		conn.Close()
-		return nil
+		return nil, nil
 	}
 	if _, err := conn.ExecContext(g.ctx, begin); err != nil {
-		g.fail(fmt.Errorf("gather: %s: %w", begin, err))
 		discard(conn)
-		return nil
+		return nil, fmt.Errorf("gather: %s: %w", begin, err)
 	}
-	return &transaction{g: g, conn: conn}
+	return &transaction{g: g, conn: conn}, nil
 }
 
-// refused takes note that there was no connection. Those that wanted to join in
-// may be refused by the gate, and are called off when there is nothing to do.
-func (g *gathering) refused(waiting context.Context, err error) {
-	joining := waiting != g.ctx
-	if joining && (waiting.Err() != nil || errors.Is(err, gate.ErrRejected)) {
-		return
+// work runs statements until there are none, or the connection is lost.
+func (t *transaction) work() {
+	for !t.lost {
+		i, ok := t.g.take()
+		if !ok {
+			return
+		}
+		t.g.end(i, t.run(i))
 	}
-	g.fail(fmt.Errorf("gather: no connection: %w", err))
 }
 
 // run runs statement i. With AllErrors a savepoint keeps its failure from the
@@ -67,7 +68,7 @@ func (g *gathering) refused(waiting context.Context, err error) {
 func (t *transaction) run(i int) error {
 	if t.g.options.AllErrors {
 		if err := t.save(); err != nil {
-			t.g.fail(err)
+			t.lost = true
 			return err
 		}
 	}
@@ -75,9 +76,8 @@ func (t *transaction) run(i int) error {
 	err := t.g.statement(t.g.ctx, t.conn, i)
 	t.inside = false
 	if err != nil && t.savepoint {
-		if _, broken := t.conn.ExecContext(t.g.ctx, "ROLLBACK TO SAVEPOINT poolgate_gather"); broken != nil {
-			t.g.fail(fmt.Errorf("gather: after statement %d: %w", i, broken))
-		}
+		_, broken := t.conn.ExecContext(t.g.ctx, "ROLLBACK TO SAVEPOINT poolgate_gather")
+		t.lost = broken != nil
 	}
 	return err
 }
@@ -87,9 +87,8 @@ func (t *transaction) save() error {
 	if t.savepoint {
 		query = "RELEASE SAVEPOINT poolgate_gather; " + query
 	}
-	_, err := t.conn.ExecContext(t.g.ctx, query)
-	if err != nil {
-		return fmt.Errorf("gather: %s: %w", query, err)
+	if _, err := t.conn.ExecContext(t.g.ctx, query); err != nil {
+		return fmt.Errorf("%s: %w", query, err)
 	}
 	t.savepoint = true
 	return nil
@@ -98,15 +97,19 @@ func (t *transaction) save() error {
 // commit keeps what the statements have written. If one has failed, and a
 // function has swallowed its error, COMMIT would be a ROLLBACK that reports
 // none: so it is asked before whether the server still takes statements.
-func (t *transaction) commit() bool {
-	for _, query := range []string{"SELECT 1", "COMMIT"} {
-		if _, err := t.conn.ExecContext(t.g.ctx, query); err != nil {
-			t.g.fail(fmt.Errorf("gather: not committed: %w", err))
-			return false
-		}
+func (t *transaction) commit() error {
+	_, err := t.conn.ExecContext(t.g.ctx, "SELECT 1")
+	if err == nil {
+		ctx, cancel := context.WithCancel(context.WithoutCancel(t.g.ctx))
+		defer cancel()
+		defer context.AfterFunc(t.g.ctx, func() { time.AfterFunc(endGrace, cancel) })()
+		_, err = t.conn.ExecContext(ctx, "COMMIT")
+	}
+	if err != nil {
+		return fmt.Errorf("gather: not committed: %w", err)
 	}
 	t.conn.Close() // gives it back, without an error of its own
-	return true
+	return nil
 }
 
 // rollback ends the transaction and gives the connection back.
@@ -133,8 +136,9 @@ func discard(conn *sql.Conn) {
 
 // serial runs all statements in one transaction.
 func (g *gathering) serial() {
-	t := g.begin(g.ctx, beginSerial)
-	if t == nil {
+	t, err := g.begin(g.ctx, beginSerial)
+	if err != nil {
+		g.fail(err)
 		return
 	}
 	kept := false
@@ -143,16 +147,24 @@ func (g *gathering) serial() {
 			t.rollback()
 		}
 	}()
-	g.work(t.run)
-	kept = g.whole() && t.commit()
+	t.work()
+	if !g.whole() {
+		return
+	}
+	if err := t.commit(); err != nil {
+		g.fail(err)
+		return
+	}
+	kept = true
 }
 
 // snapshot runs the statements on connections that share a snapshot. The first
 // exports it and then works like the others, so that nobody waits for a permit
 // for the sake of whom another is held.
 func (g *gathering) snapshot() {
-	t := g.begin(g.ctx, beginSnapshot)
-	if t == nil {
+	t, err := g.begin(g.ctx, beginSnapshot)
+	if err != nil {
+		g.fail(err)
 		return
 	}
 	defer t.rollback()
@@ -171,21 +183,23 @@ func (g *gathering) snapshot() {
 			g.spawn(func() { g.join(waiting, begin, importing.Done) })
 		}
 	}
-	g.work(t.run)
+	t.work()
 }
 
 // join works on the snapshot that begin imports, if there is a permit before
-// waiting ends.
+// waiting ends. If the gate refuses one, the others do the work.
 func (g *gathering) join(waiting context.Context, begin string, imported func()) {
-	t := func() *transaction {
+	t, err := func() (*transaction, error) {
 		defer imported()
 		return g.begin(waiting, begin)
 	}()
-	if t == nil {
-		return
+	switch {
+	case t != nil:
+		defer t.rollback()
+		t.work()
+	case err != nil && waiting.Err() == nil && !errors.Is(err, gate.ErrRejected):
+		g.fail(err)
 	}
-	defer t.rollback()
-	g.work(t.run)
 }
 
 // export returns the statements that begin a transaction on t's snapshot.
