@@ -1,12 +1,15 @@
 package conformance
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"database/sql/driver"
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -16,20 +19,20 @@ import (
 	"github.com/poolgate/poolgate/poolgate/gate"
 )
 
-// Torture runs 100,000 operations with the race detector, 20,000 without, and
-// 5,000 with -short, through a gate of 6 permits from 16 goroutines, while
+// EnvTorture names the environment variable that says how many operations
+// Torture does instead of 10,000.
+const EnvTorture = "POOLGATE_TORTURE"
+
+// Torture runs operations through a gate of 6 permits from 16 goroutines, while
 // contexts end at random moments, backends are killed, the driver panics and
 // connecting fails. At the end nothing may be held, waited for or left behind,
 // and each row that was reported as written has to be there once, and none that
 // was reported as not written.
 func Torture(t *testing.T, d Driver) {
 	const limit, workers = 6, 16
-	operations := int64(20_000)
-	switch {
-	case testing.Short():
-		operations = 5_000
-	case raceDetector:
-		operations = 100_000
+	operations, err := strconv.ParseInt(cmp.Or(os.Getenv(EnvTorture), "10000"), 10, 64)
+	if err != nil {
+		t.Fatalf("%s: %v", EnvTorture, err)
 	}
 
 	dsn := database(t)
