@@ -16,6 +16,7 @@ import (
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 
 	"github.com/poolgate/poolgate/poolgate/gate"
+	"github.com/poolgate/poolgate/poolgate/gather"
 	"github.com/poolgate/poolgate/poolgate/session"
 	"github.com/poolgate/poolgate/tracing"
 )
@@ -117,6 +118,11 @@ func (f *fixture) everything() {
 			return session.Run(ctx, func(ctx context.Context) error { return query(ctx, "INSERT INTO t VALUES (1)") })
 		}))
 		if session.Run(ctx, func(ctx context.Context) error { return query(ctx, "INSERT INTO t VALUES (1)") }) == nil {
+			t.Error("no error")
+		}
+
+		// a gather that fails
+		if gather.Run(ctx, f.DB, gather.Options{}, gather.Drop("SELECT 1/0")) == nil {
 			t.Error("no error")
 		}
 

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/poolgate/poolgate/poolgate/gate"
+	"github.com/poolgate/poolgate/poolgate/gather"
 	"github.com/poolgate/poolgate/poolgate/session"
 	"github.com/poolgate/poolgate/tracing"
 )
@@ -90,6 +91,42 @@ func TestSessions(t *testing.T) {
 				handler.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(ctx, "POST", "/", nil))
 			})
 			v.one(t, "poolgate.session").want(t, map[string]any{"poolgate.session.committed": true})
+		})
+
+		t.Run("a gather is a span around its statements", func(t *testing.T) {
+			for _, c := range []gather.Consistency{gather.Independent, gather.Snapshot, gather.Serial} {
+				v := in(func(ctx context.Context) {
+					must(t, gather.Run(ctx, f.DB, gather.Options{Consistency: c}, gather.Drop("SELECT 1"), gather.Drop("SELECT 2")))
+				})
+				all, leases := v.one(t, "poolgate.gather"), v.all("poolgate.lease")
+				all.want(t, map[string]any{
+					"poolgate.gather.consistency": c.String(), "poolgate.gather.statements": int64(2), "poolgate.gather.out_of_band": false,
+				})
+				if len(leases) == 0 {
+					t.Error("no lease")
+				}
+				for _, lease := range leases {
+					if lease.Parent != all.ID {
+						t.Errorf("%v: a lease is not the gather's child", c)
+					}
+				}
+			}
+		})
+
+		t.Run("one that fails says how, and that it went out of band", func(t *testing.T) {
+			v := in(func(ctx context.Context) {
+				must(t, session.Run(ctx, func(ctx context.Context) error {
+					must(t, insert(ctx, 8))
+					if err := gather.Run(ctx, f.DB, gather.Options{}, gather.Drop("SELECT 1/0")); err == nil {
+						t.Error("no error")
+					}
+					return nil
+				}))
+			})
+			v.one(t, "poolgate.gather").want(t, map[string]any{
+				"poolgate.gather.consistency": "independent", "poolgate.gather.statements": int64(1), "poolgate.gather.out_of_band": true,
+				"error.type": "22012", "db.response.status_code": "22012",
+			})
 		})
 
 		t.Run("who does not ask gets none", func(t *testing.T) {

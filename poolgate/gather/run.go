@@ -5,10 +5,12 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"log/slog"
 	"runtime"
 	"runtime/debug"
 	"sync"
 
+	"github.com/poolgate/poolgate/internal/operation"
 	"github.com/poolgate/poolgate/poolgate"
 	"github.com/poolgate/poolgate/poolgate/session"
 )
@@ -48,17 +50,22 @@ func Run(ctx context.Context, db DB, o Options, statements ...Statement) error {
 	})
 }
 
-func run(ctx context.Context, db DB, o Options, n int, statement func(context.Context, session.DBTX, int) error) error {
+func run(ctx context.Context, db DB, o Options, n int, statement func(context.Context, session.DBTX, int) error) (err error) {
 	if err := o.check(); err != nil {
 		return err
 	}
 	if n == 0 {
 		return nil
 	}
+	lane := false
 	if session.From(ctx).Open() {
-		db = outOfBand(db)
+		db, lane = outOfBand(db)
 	}
+	ctx, end := operation.Start(ctx, "gather")
 	g := &gathering{caller: ctx, db: db, options: o, n: n, statement: statement, workers: o.workers(n)}
+	if end != nil {
+		defer func() { g.tell(end, err, lane) }()
+	}
 	if o.Chunked {
 		g.chunk = g.workers
 	}
@@ -79,12 +86,12 @@ func run(ctx context.Context, db DB, o Options, n int, statement func(context.Co
 }
 
 // outOfBand returns the view of db that takes no permits of the limit, if it
-// has one.
-func outOfBand(db DB) DB {
+// has one, and tells whether it has.
+func outOfBand(db DB) (DB, bool) {
 	if d, ok := db.(*poolgate.DB); ok && d.Gate().Stats().OutOfBand.Max > 0 {
-		return d.OutOfBand()
+		return d.OutOfBand(), true
 	}
-	return db
+	return db, false
 }
 
 // A gathering is one call of Run.
@@ -254,4 +261,12 @@ func (g *gathering) outcome() error {
 		return err
 	}
 	return errors.Join(append(g.failed, err)...)
+}
+
+// tell tells who wants to know of the gather that it has ended.
+func (g *gathering) tell(end operation.End, err error, lane bool) {
+	if g.panicked != nil {
+		err = g.panicked
+	}
+	end(err, slog.String("consistency", g.options.Consistency.String()), slog.Int("statements", g.n), slog.Bool("out_of_band", lane))
 }
