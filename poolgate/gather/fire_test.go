@@ -87,8 +87,12 @@ func misfire(ctx context.Context, t *testing.T, random *rand.Rand, db *fixture) 
 		}
 	}
 	defer func() {
-		if p, ok := recover().(*gather.PanicError); ok {
+		switch p := recover().(type) {
+		case nil:
+		case *gather.PanicError:
 			err = p
+		default:
+			panic(p)
 		}
 	}()
 	if err := gather.Run(ctx, db.DB, o, statements...); err != nil {

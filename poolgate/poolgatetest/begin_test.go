@@ -96,6 +96,21 @@ func TestNothingHeld(t *testing.T) {
 			tx.Rollback()
 		})
 
+		run("a statement that goes on after the test is cancelled", func(t *testing.T, pool *poolgate.DB) {
+			done := make(chan error)
+			failsWith(t, ", which last did: SELECT pg_sleep(?)", func(tb testing.TB) {
+				db := poolgatetest.Begin(tb, pool.DB, poolgate.Config{})
+				go func() {
+					_, err := db.ExecContext(context.Background(), "SELECT pg_sleep(60)")
+					done <- err
+				}()
+				for db.Stats().InUse == 0 {
+					time.Sleep(time.Millisecond)
+				}
+			})
+			equal(t, state(<-done), "57014")
+		})
+
 		run("it names the goroutine and the statement", func(t *testing.T, pool *poolgate.DB) {
 			failsWith(t, ", which last did: INSERT INTO texts VALUES ($1)", func(tb testing.TB) {
 				conn, err := pool.Conn(t.Context())

@@ -68,10 +68,15 @@ func newLine(t testing.TB, pool *sql.DB) (_ *line, err error) {
 	return l, err
 }
 
-// end rolls everything back. What is still in use fails from then on.
+// end rolls everything back. What is still in use fails from then on; a
+// statement that goes on for long is cancelled.
 func (l *line) end() {
+	idle := make(chan struct{})
+	timer := time.AfterFunc(patience, func() { l.cancel(idle) })
 	l.turn <- struct{}{}
 	defer l.give()
+	timer.Stop()
+	close(idle)
 	if err := l.exec("ROLLBACK TO SAVEPOINT poolgatetest"); err != nil && err != errLost {
 		l.t.Errorf("poolgatetest: a statement has ended the transaction of the test; what was written may be in the database: %v", err)
 	}
