@@ -1,0 +1,240 @@
+package debugpage
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/poolgate/poolgate/poolgate/gate"
+)
+
+// A report is what is shown, on the page and as JSON.
+type report struct {
+	Time  time.Time    `json:"time"`
+	Gates []gateReport `json:"gates"`
+}
+
+type gateReport struct {
+	Name       string         `json:"name"`
+	Notes      []note         `json:"notes"`
+	Mode       string         `json:"mode"`
+	Limit      int            `json:"limit"`
+	InFlight   int            `json:"in_flight"`
+	Waiting    int            `json:"waiting"`
+	OldestWait seconds        `json:"oldest_wait_seconds"`
+	Paused     bool           `json:"paused"`
+	Stopped    bool           `json:"stopped"`
+	Overloaded bool           `json:"overloaded"`
+	Shadow     bool           `json:"shadow"`
+	LeakAfter  seconds        `json:"leak_after_seconds"`
+	StackEvery int            `json:"stack_every"`
+	Totals     counts         `json:"totals"`
+	Classes    []classReport  `json:"classes"` // the lane out of band last, unless there is none
+	Holders    []holderReport `json:"holders"` // those that hold longest first
+}
+
+// A note says what stands out.
+type note struct {
+	Alarm bool   `json:"alarm"`
+	Text  string `json:"text"`
+}
+
+type classReport struct {
+	Name       string         `json:"name"`
+	Reserved   int            `json:"reserved"`
+	Max        int            `json:"max"` // 0: as the limit
+	Priority   int            `json:"priority"`
+	InFlight   int            `json:"in_flight"`
+	Waiting    int            `json:"waiting"`
+	MaxWaiting int            `json:"max_waiting"`
+	MaxWait    seconds        `json:"max_wait_seconds"`
+	OldestWait seconds        `json:"oldest_wait_seconds"`
+	Totals     counts         `json:"totals"`
+	Wait       percentiles    `json:"wait_seconds"`
+	Hold       percentiles    `json:"hold_seconds"`
+	History    []periodReport `json:"history"` // the oldest first
+}
+
+// counts are totals since the gate was made.
+type counts struct {
+	Acquired  uint64            `json:"acquired"`
+	Waited    uint64            `json:"waited"`
+	WaitTotal seconds           `json:"wait_total_seconds"`
+	Refused   uint64            `json:"refused"`
+	RefusedBy map[string]uint64 `json:"refused_by"`
+	Canceled  uint64            `json:"canceled"`
+	Leaked    uint64            `json:"leaked"`
+}
+
+type percentiles struct {
+	P50 seconds `json:"p50"`
+	P90 seconds `json:"p90"`
+	P99 seconds `json:"p99"`
+	Max seconds `json:"max"`
+}
+
+type periodReport struct {
+	Start    time.Time   `json:"start"`
+	Acquired uint64      `json:"acquired"`
+	Waited   uint64      `json:"waited"`
+	Refused  uint64      `json:"refused"`
+	Wait     percentiles `json:"wait_seconds"`
+	Hold     percentiles `json:"hold_seconds"`
+}
+
+type holderReport struct {
+	Class     string  `json:"class"`
+	Weight    int     `json:"weight"`
+	Held      seconds `json:"held_seconds"` // 0: not known
+	Leaked    bool    `json:"leaked"`
+	Goroutine int64   `json:"goroutine"` // 0: not known
+	Statement string  `json:"statement"`
+	Stack     string  `json:"stack"`
+
+	// Now is the goroutine as it is now, if it was asked for.
+	Now *goroutine `json:"now,omitempty"`
+}
+
+// TakenIn is the function that took the permit.
+func (h holderReport) TakenIn() string { return firstFrame(h.Stack) }
+
+// IsIn is where the goroutine is now, in the function that took the permit if
+// it still is there.
+func (h holderReport) IsIn() string { return sharedFrame(h.Now.Stack, h.Stack) }
+
+// Since is when the permit was taken.
+func (h holderReport) Since(now time.Time) string {
+	return now.Add(-time.Duration(h.Held)).Format("15:04:05")
+}
+
+func reportOf(name string, g *gate.Gate, goroutines goroutines) gateReport {
+	s := g.Stats()
+	r := gateReport{
+		Name:       name,
+		Mode:       s.Mode.String(),
+		Limit:      s.Limit,
+		InFlight:   s.InFlight,
+		Waiting:    s.Waiting,
+		OldestWait: seconds(s.OldestWait),
+		Paused:     s.Paused,
+		Stopped:    s.Stopped,
+		Overloaded: s.Overloaded,
+		Shadow:     s.Shadow,
+		LeakAfter:  seconds(s.LeakAfter),
+		StackEvery: s.StackEvery,
+		Totals:     countsOf(s.Counts),
+		Holders:    []holderReport{},
+	}
+	classes := s.Classes
+	if s.OutOfBand.Max > 0 {
+		classes = append(classes, s.OutOfBand)
+	}
+	for _, c := range classes {
+		r.Classes = append(r.Classes, classOf(c, g.History(c.Name)))
+	}
+	for _, h := range g.Holders() {
+		r.Holders = append(r.Holders, holderReport{
+			Class:     h.Class,
+			Weight:    h.Weight,
+			Held:      seconds(h.Held),
+			Leaked:    h.Leaked,
+			Goroutine: h.Goroutine,
+			Statement: h.Statement,
+			Stack:     h.Stack,
+			Now:       goroutines.find(h.Goroutine),
+		})
+	}
+	r.Notes = r.notes()
+	return r
+}
+
+func classOf(c gate.ClassStats, history []gate.Period) classReport {
+	r := classReport{
+		Name:       c.Name,
+		Reserved:   c.Reserved,
+		Max:        c.Max,
+		Priority:   c.Priority,
+		InFlight:   c.InFlight,
+		Waiting:    c.Waiting,
+		MaxWaiting: c.MaxWaiting,
+		MaxWait:    seconds(c.MaxWait),
+		OldestWait: seconds(c.OldestWait),
+		Totals:     countsOf(c.Counts),
+		Wait:       percentilesOf(c.Wait),
+		Hold:       percentilesOf(c.Hold),
+	}
+	for _, p := range history {
+		r.History = append(r.History, periodReport{
+			p.Start, p.Acquired, p.Waited, p.Refused, percentilesOf(p.Wait), percentilesOf(p.Hold),
+		})
+	}
+	return r
+}
+
+func countsOf(c gate.Counts) counts {
+	r := counts{
+		Acquired:  c.Acquired,
+		Waited:    c.Waited,
+		WaitTotal: seconds(c.WaitDuration),
+		Refused:   c.Refused(),
+		RefusedBy: make(map[string]uint64),
+		Canceled:  c.Canceled,
+		Leaked:    c.Leaked,
+	}
+	for _, reason := range gate.Reasons() {
+		r.RefusedBy[keyOf(reason)] = c.Of(reason)
+	}
+	return r
+}
+
+// keyOf is the name of a reason in JSON: queue_full.
+func keyOf(reason error) string { return strings.ReplaceAll(reason.Error(), " ", "_") }
+
+func percentilesOf(p gate.Percentiles) percentiles {
+	return percentiles{seconds(p.P50), seconds(p.P90), seconds(p.P99), seconds(p.Max)}
+}
+
+// notes are what stands out, the worst first.
+func (r *gateReport) notes() []note {
+	notes := []note{}
+	add := func(alarm bool, format string, args ...any) {
+		notes = append(notes, note{alarm, fmt.Sprintf(format, args...)})
+	}
+	if r.Stopped {
+		add(true, "Closed: nobody is let in any more.")
+	}
+	if r.Paused {
+		add(true, "Paused: nobody is let in until Resume is called.")
+	}
+	if r.Overloaded {
+		add(true, "Overloaded: whoever came last goes first, and of the lowest class the longest waiters are shed.")
+	}
+	leaked, longest := 0, seconds(0)
+	for _, h := range r.Holders {
+		if h.Leaked {
+			leaked++
+			longest = max(longest, h.Held)
+		}
+	}
+	if leaked > 0 {
+		add(true, "%s for longer than %v, the longest for %v: see who holds what.",
+			number(leaked, "holder keeps its permit", "holders keep their permits"), r.LeakAfter, longest)
+	}
+	if r.InFlight >= r.Limit && r.Waiting > 0 {
+		add(true, "%d of %d permits are out, and %s, the longest for %v.", r.InFlight, r.Limit, number(r.Waiting, "caller waits", "callers wait"), r.OldestWait)
+	}
+	if r.InFlight > r.Limit {
+		add(false, "More permits are out than the limit says, as it was lowered.")
+	}
+	if r.Shadow {
+		add(false, "Shadow mode: nobody is refused; what is counted as refused would have been.")
+	}
+	return notes
+}
+
+func number(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
+}

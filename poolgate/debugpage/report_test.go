@@ -1,0 +1,182 @@
+package debugpage_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/poolgate/poolgate/poolgate/gate"
+)
+
+// inBubble runs f in virtual time.
+func inBubble(t *testing.T, name string, f func(t *testing.T)) {
+	t.Run(name, func(t *testing.T) { synctest.Test(t, f) })
+}
+
+func shows(t *testing.T, h http.Handler, target string, want ...string) {
+	t.Helper()
+	body := get(t, h, target)
+	for _, one := range want {
+		if !strings.Contains(body, one) {
+			_, body, _ := strings.Cut(body, "<body>")
+			t.Errorf("there is no %q in\n%s", one, body)
+		}
+	}
+}
+
+func TestReport(t *testing.T) {
+	inBubble(t, "it tells the queue by class, the oldest waiter, waits, holds and refusals", func(t *testing.T) {
+		g := newGate(t, gate.Config{Limit: 1, Classes: []gate.Class{{Name: "web"}, {Name: "reports", MaxWaiting: 1, MaxWait: time.Hour}}})
+		h := only("orders", g)
+		leave := make(chan struct{})
+		p := acquire(t, g, gate.Request{Class: "web", Holder: statement("SELECT 1")})
+		for range 3 { // one waits, and the queue is full for two
+			go func() {
+				if p, err := g.AcquireWith(t.Context(), gate.Request{Class: "reports"}); err == nil {
+					<-leave
+					p.Release()
+				}
+			}()
+			synctest.Wait()
+		}
+		time.Sleep(2 * time.Second)
+		ctx, cancel := context.WithCancel(t.Context())
+		for range 2 {
+			go g.AcquireWith(ctx, gate.Request{Class: "web"})
+		}
+		synctest.Wait()
+		time.Sleep(time.Second)
+
+		all := tell(t, h, "").Gates[0]
+		web, reports, lane := all.Classes[1], all.Classes[2], all.Classes[3]
+		switch {
+		case all.Limit != 1, all.InFlight != 1, all.Waiting != 3, all.OldestWait != 3, all.Mode != "sliding":
+			t.Errorf("the gate: %+v", all)
+		case web.Name != "web", web.Waiting != 2, web.InFlight != 1, web.OldestWait != 1, web.Totals.Acquired != 1:
+			t.Errorf("web: %+v", web)
+		case reports.Waiting != 1, reports.OldestWait != 3, reports.Totals.Refused != 2, reports.Totals.RefusedBy["queue_full"] != 2:
+			t.Errorf("reports: %+v", reports)
+		case all.Totals.Refused != 2, all.Totals.RefusedBy["queue_full"] != 2, len(all.Totals.RefusedBy) != len(gate.Reasons()):
+			t.Errorf("totals: %+v", all.Totals)
+		case lane.Name != gate.OutOfBandClass:
+			t.Errorf("the lane: %+v", lane)
+		case len(all.Notes) != 1, all.Notes[0].Text != "1 of 1 permits are out, and 3 callers wait, the longest for 3 s.":
+			t.Errorf("notes: %+v", all.Notes)
+		}
+		shows(t, h, "/", "<b>3 s</b> oldest waiter", `<b class="bad">2</b> refused`, "1 of 1 permits are out, and 3 callers wait")
+
+		cancel()
+		synctest.Wait()
+		p.Release() // and the report is let in
+		synctest.Wait()
+		reports = tell(t, h, "").Gates[0].Classes[2]
+		if near := func(x float64) bool { return x > 2.8 && x < 3.2 }; !near(reports.Wait.P50) || !near(reports.Wait.P99) || reports.InFlight != 1 {
+			t.Errorf("reports: %+v", reports)
+		}
+		if now := reports.History[len(reports.History)-1]; now.Acquired != 1 || now.Waited != 1 || now.Refused != 2 || now.Wait.P50 < 2.8 {
+			t.Errorf("the present period: %+v", now)
+		}
+		shows(t, h, "/", `aria-label="Permits per 10 s of reports, up to 3"`, `aria-label="Wait of reports, up to 3.`, "default: nothing happened")
+		close(leave)
+		synctest.Wait()
+	})
+
+	inBubble(t, "it tells who holds what since when, and for whom that is too long", func(t *testing.T) {
+		g := newGate(t, gate.Config{Limit: 9, LeakAfter: time.Minute, StackEvery: 1})
+		h := only("orders", g)
+		time.Sleep(time.Second)
+		old := acquire(t, g, gate.Request{Holder: statement("SELECT old"), Weight: 2})
+		time.Sleep(2*time.Minute + 3*time.Second)
+		young := acquire(t, g, gate.Request{Holder: statement("SELECT young")})
+		time.Sleep(time.Second)
+		all := tell(t, h, "").Gates[0]
+		if len(all.Holders) != 2 {
+			t.Fatalf("got %+v", all.Holders)
+		}
+		a, b := all.Holders[0], all.Holders[1]
+		if a.Statement != "SELECT old" || a.Held != 124 || a.Weight != 2 || !a.Leaked || !strings.Contains(a.Stack, "debugpage_test.TestReport") {
+			t.Errorf("the old one: %+v", a)
+		}
+		if b.Statement != "SELECT young" || b.Held != 1 || b.Weight != 1 || b.Leaked {
+			t.Errorf("the young one: %+v", b)
+		}
+		if all.Totals.Leaked != 1 || all.Notes[0].Text != "1 holder keeps its permit for longer than 1 min, the longest for 2 min 4 s: see who holds what." {
+			t.Errorf("got %+v, %+v", all.Totals, all.Notes)
+		}
+		shows(t, h, "/", `<span class="leaked">too long</span> 2 min 4 s</td>`, "<code>SELECT old</code>", "debugpage_test.acquire, main_test.go:",
+			"Too long is longer than 1 min (LeakAfter).")
+		young.Release()
+		old.Release()
+		shows(t, h, "/", "Nobody holds a permit.", `<b class="bad">1</b> held too long`)
+	})
+
+	inBubble(t, "it says what the gate does not look for", func(t *testing.T) {
+		g := newGate(t, gate.Config{Limit: 9, StackEvery: 0})
+		p := acquire(t, g, gate.Request{})
+		shows(t, only("orders", g), "/", "LeakAfter is not set", "StackEvery is not set", `<span class="quiet">not captured</span>`, `<span class="quiet">?</span>`)
+		p.Release()
+		shows(t, only("orders", newGate(t, gate.Config{Limit: 1, StackEvery: 10, LeakAfter: time.Second})), "/", "The stack of one in 10 is captured")
+	})
+
+	inBubble(t, "it says in which state the gate is", func(t *testing.T) {
+		g := newGate(t, gate.Config{Limit: 4, Shadow: true, Mode: gate.Chunked, OutOfBand: gate.NoOutOfBand})
+		h := only("orders", g)
+		shows(t, h, "/", "Shadow mode: nobody is refused", "Would have been refused", "limit, chunked")
+		if classes := tell(t, h, "").Gates[0].Classes; len(classes) != 1 {
+			t.Errorf("a lane that there is not: %+v", classes)
+		}
+		a, b := acquire(t, g, gate.Request{}), acquire(t, g, gate.Request{})
+		must(t, g.SetLimit(1))
+		shows(t, h, "/", "More permits are out than the limit says")
+		a.Release()
+		b.Release()
+		g.Pause()
+		shows(t, h, "/", "Paused: nobody is let in")
+		g.Resume()
+		g.Close()
+		shows(t, h, "/", "Closed: nobody is let in")
+		if s := tell(t, h, "").Gates[0]; !s.Shadow || !s.Stopped || s.Paused || !s.Notes[0].Alarm {
+			t.Errorf("got %+v", s)
+		}
+	})
+
+	inBubble(t, "an overloaded gate says so", func(t *testing.T) {
+		g := newGate(t, gate.Config{Limit: 1, Shed: true})
+		h := only("orders", g)
+		p := acquire(t, g, gate.Request{})
+		ctx, cancel := context.WithCancel(t.Context())
+		for range 50 {
+			go g.Acquire(ctx)
+		}
+		for range 100 {
+			time.Sleep(10 * time.Millisecond)
+			synctest.Wait()
+		}
+		if !g.Stats().Overloaded {
+			t.Fatal("it is not overloaded")
+		}
+		shows(t, h, "/", "Overloaded: whoever came last goes first")
+		cancel()
+		synctest.Wait()
+		p.Release()
+	})
+
+	t.Run("the page has the 200 that hold longest, and the JSON has all", func(t *testing.T) {
+		g := newGate(t, gate.Config{Limit: 1000})
+		for i := range 1000 {
+			defer acquire(t, g, gate.Request{Holder: statement(fmt.Sprintf("SELECT of-%d-", i))}).Release()
+		}
+		h := only("orders", g)
+		body := get(t, h, "/")
+		if n := strings.Count(body, "SELECT of-"); n != 200 || !strings.Contains(body, "And 800 more") || !strings.Contains(body, "SELECT of-0-") {
+			t.Errorf("%d holders are shown", n)
+		}
+		if n := len(tell(t, h, "").Gates[0].Holders); n != 1000 {
+			t.Errorf("%d holders are told", n)
+		}
+	})
+}
