@@ -44,8 +44,8 @@ type Options struct {
 // New returns an observer that writes to logger, for poolgate.DB.Observe. It
 // panics if an option is negative, or if logger is nil.
 //
-// Refusals, which come in thousands when they come, are written once in a
-// second for each class and reason, with how many there were since.
+// Refusals and slow waits, which come in thousands when they come, are written
+// once in a second for each class and reason, with how many there were since.
 func New(logger *slog.Logger, o Options) poolgate.Observer {
 	switch {
 	case logger == nil:
@@ -79,7 +79,7 @@ type log struct {
 	options       Options
 	ordinary      slog.Level // of statements that are neither slow nor failed
 	calls, leases atomic.Int64
-	refusals      throttle
+	waits         throttle // by class, and by reason if they were refused
 }
 
 func (l *log) acquireEnd(ctx context.Context, a gate.AcquireEnd) {
@@ -93,14 +93,13 @@ func (l *log) acquireEnd(ctx context.Context, a gate.AcquireEnd) {
 		slog.Int("in_flight", a.InFlight),
 		slog.Int("waiting", a.Waiting),
 	}
-	if a.Err == nil {
-		l.logger.LogAttrs(ctx, slog.LevelWarn, "slow wait for a permit", attributes...)
-		return
+	message, reason := "slow wait for a permit", ""
+	if a.Err != nil {
+		message, reason = "no permit", redact.Error(a.Err)
+		attributes = append(attributes, slog.String("reason", reason))
 	}
-	reason := redact.Error(a.Err)
-	if before, ok := l.refusals.pass(a.Class + " " + reason); ok {
-		attributes = append(attributes, slog.String("reason", reason), slog.Int64("unwritten", before))
-		l.logger.LogAttrs(ctx, slog.LevelWarn, "no permit", attributes...)
+	if before, ok := l.waits.pass(a.Class + " " + reason); ok {
+		l.logger.LogAttrs(ctx, slog.LevelWarn, message, append(attributes, slog.Int64("unwritten", before))...)
 	}
 }
 
