@@ -2,7 +2,10 @@ package tracing_test
 
 import (
 	"context"
+	"fmt"
 	"os"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -15,6 +18,7 @@ import (
 	"github.com/poolgate/poolgate/internal/jaeger"
 	"github.com/poolgate/poolgate/internal/pgserver"
 	"github.com/poolgate/poolgate/poolgate/gate"
+	"github.com/poolgate/poolgate/poolgate/gather"
 	"github.com/poolgate/poolgate/poolgate/session"
 	"github.com/poolgate/poolgate/tracing"
 )
@@ -159,6 +163,43 @@ func acceptance(t *testing.T, f *fixture) {
 		}
 	})
 
+	t.Run("a gather of three through two permits, on one snapshot", func(t *testing.T) {
+		const nap = 20 * time.Millisecond
+		v := in("request", func(ctx context.Context) {
+			must(t, gather.Run(ctx, f.DB, gather.Options{Consistency: gather.Snapshot},
+				gather.Drop("SELECT pg_sleep(0.02)"), gather.Drop("SELECT pg_sleep(0.02)"), gather.Drop("SELECT pg_sleep(0.02)")))
+		})
+		all, leases, queries := v.one(t, "poolgate.gather"), v.all("poolgate.lease"), v.all("sql.conn.query")
+		if all.Parent != v.one(t, "request").ID || all.Failed {
+			t.Errorf("the gather is %+v", all)
+		}
+		all.want(t, map[string]any{"poolgate.gather.consistency": "snapshot", "poolgate.gather.statements": int64(3)})
+		var naps view
+		for _, q := range queries {
+			if strings.Contains(fmt.Sprint(q.Attributes["db.query.text"]), "pg_sleep") {
+				naps = append(naps, q)
+			}
+		}
+		if len(naps) != 3 || len(leases) == 0 {
+			t.Fatalf("%d statements in %d leases: %v", len(naps), len(leases), v.names())
+		}
+		for _, s := range slices.Concat(leases, naps) {
+			if s.Parent != all.ID {
+				t.Errorf("%s is not the gather's child", s.Name)
+			}
+			within(t, all, s)
+		}
+		for _, n := range naps {
+			if n.Attributes["db.query.text"] != "SELECT pg_sleep(?)" {
+				t.Errorf("a statement is %v", n.Attributes["db.query.text"])
+			}
+		}
+		// Three on two at most take as long as two, one after the other.
+		if all.Duration < 2*nap-time.Millisecond {
+			t.Errorf("the gather took %v, want %v at least", all.Duration, 2*nap)
+		}
+	})
+
 	t.Run("a refusal", func(t *testing.T) {
 		one, two := f.hold(), f.hold()
 		gone, leave := context.WithCancel(ctx)
@@ -201,9 +242,15 @@ func acceptance(t *testing.T, f *fixture) {
 		}
 		wait.want(t, map[string]any{"error.type": "deadlock", "poolgate.gate.in_flight": int64(2)})
 		for _, lease := range leases {
-			if wait.Start.Before(lease.Start) || wait.end().After(lease.end().Add(time.Millisecond)) {
-				t.Error("the wait is not within the leases that it waits for")
-			}
+			within(t, lease, wait)
 		}
 	})
+}
+
+// within checks that part is not longer than whole at either end.
+func within(t *testing.T, whole, part seen) {
+	t.Helper()
+	if part.Start.Before(whole.Start.Add(-time.Millisecond)) || part.end().After(whole.end().Add(time.Millisecond)) {
+		t.Errorf("%s, from %v to %v, is not within %s, from %v to %v", part.Name, part.Start, part.end(), whole.Name, whole.Start, whole.end())
+	}
 }

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
-	"sync"
 	"time"
 
 	"go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp"
@@ -15,6 +14,7 @@ import (
 
 	"github.com/poolgate/poolgate/poolgate"
 	"github.com/poolgate/poolgate/poolgate/gate"
+	"github.com/poolgate/poolgate/poolgate/gather"
 	"github.com/poolgate/poolgate/poolgate/session"
 )
 
@@ -103,17 +103,12 @@ func pay() { time.Sleep(paymentTakes) }
 // report adds up the orders in several statements, side by side.
 func (s *service) report(w http.ResponseWriter, r *http.Request) {
 	counts := make([]int, reportParts)
-	failures := make([]error, reportParts)
-	var all sync.WaitGroup
-	for part := range reportParts {
-		all.Go(func() {
-			failures[part] = s.db.QueryRowContext(r.Context(),
-				"SELECT count(*) FROM tracing_example.orders, pg_sleep($3) WHERE id % $2 = $1",
-				part, reportParts, reportTakes.Seconds()).Scan(&counts[part])
-		})
+	parts := make([]gather.Statement, reportParts)
+	for i := range parts {
+		parts[i] = gather.One(&counts[i], "SELECT count(*) FROM tracing_example.orders, pg_sleep($3) WHERE id % $2 = $1",
+			i, reportParts, reportTakes.Seconds())
 	}
-	all.Wait()
-	if err := errors.Join(failures...); err != nil {
+	if err := gather.Run(r.Context(), s.db, gather.Options{}, parts...); err != nil {
 		session.WriteError(w, err)
 		return
 	}
