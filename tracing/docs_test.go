@@ -95,8 +95,7 @@ func (f *fixture) everything() {
 
 		// refused at once, and for too long a wait
 		holder := f.hold()
-		waiting, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
-		defer cancel()
+		waiting, cancel := context.WithCancel(ctx)
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
@@ -106,7 +105,13 @@ func (f *fixture) everything() {
 		if _, err := f.ExecContext(ctx, "SELECT 1"); err == nil {
 			t.Error("no refusal")
 		}
+		cancel()
 		<-done
+		hurried, cancel := context.WithTimeout(ctx, 10*time.Millisecond)
+		defer cancel()
+		if _, err := f.ExecContext(hurried, "SELECT 1"); err == nil {
+			t.Error("no end of the wait")
+		}
 		must(t, holder.Close())
 
 		// a unit of work that is committed, and one that fails
