@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"sync/atomic"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/poolgate/poolgate/adapters/pgxgate"
 	"github.com/poolgate/poolgate/poolgate"
 	"github.com/poolgate/poolgate/poolgate/gate"
@@ -19,6 +21,11 @@ type Config struct {
 	Seed    uint64 // of the workload
 	Limit   int    // permits of the semaphore and size of the waves, at least 1
 	MaxOpen int    // connections that the unbounded strategy may open; 0 for any number
+
+	// Traces, if not nil, has each operation traced, and its waits and
+	// statements with the strategies that have a gate. It costs time: the
+	// figures of a run that is traced are not to be compared with others.
+	Traces trace.TracerProvider
 }
 
 // A Case names a run.

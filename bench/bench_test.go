@@ -134,7 +134,7 @@ func openGate(b *testing.B, bench *Bench, d Driver, form Form, setting map[strin
 	if dsn, err = withSettings(dsn, setting); err != nil {
 		b.Fatal(err)
 	}
-	p, err := Semaphore.pool(d, dsn, 1, bench.config.Limit, 0)
+	p, err := Semaphore.pool(d, dsn, 1, Config{Limit: bench.config.Limit})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -82,7 +82,7 @@ func (b *Bench) run(ctx context.Context, c Case) (_ Run, err error) {
 	if err := b.fresh(ctx, c.Form); err != nil {
 		return Run{}, err
 	}
-	p, err := c.Strategy.pool(c.Driver, dsn, len(b.plan), b.config.Limit, b.config.MaxOpen)
+	p, err := c.Strategy.pool(c.Driver, dsn, len(b.plan), b.config)
 	if err != nil {
 		return Run{}, err
 	}
@@ -138,9 +138,12 @@ func (b *Bench) attempt(ctx context.Context, c Case, p pool) []attempt {
 	defer context.AfterFunc(ctx, func() { p.close() })()
 	background := context.WithoutCancel(ctx)
 
+	traced := b.traced(c)
 	one := func(i int) {
 		start := time.Now()
-		err := operations.do(background, p.db, b.plan[i])
+		ctx, end := traced(background, b.plan[i])
+		err := operations.do(ctx, p.db, b.plan[i])
+		end(err)
 		attempts[i] = attempt{time.Since(start), err}
 		b.Done.Add(1)
 	}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/poolgate/poolgate/poolgate"
 	"github.com/poolgate/poolgate/poolgate/gate"
 )
@@ -44,19 +46,19 @@ type pool struct {
 }
 
 // pool opens the pool for a run of the given number of operations.
-func (s Strategy) pool(d Driver, dsn string, ops, limit, maxOpen int) (pool, error) {
+func (s Strategy) pool(d Driver, dsn string, ops int, c Config) (pool, error) {
 	if s == Sequential || s == Unbounded {
-		return s.barePool(d, dsn, ops, maxOpen)
+		return s.barePool(d, dsn, ops, c.MaxOpen)
 	}
 	config := gate.Config{
-		Limit:      limit,
+		Limit:      c.Limit,
 		MaxWaiting: ops, // all come at once, and none is to be refused
 		MaxWait:    24 * time.Hour,
 	}
 	if s == Chunked {
 		config.Mode = gate.Chunked
 	}
-	return gatedPool(d, dsn, config)
+	return gatedPool(d, dsn, config, c.Traces)
 }
 
 func (s Strategy) barePool(d Driver, dsn string, ops, maxOpen int) (pool, error) {
@@ -80,8 +82,12 @@ func (s Strategy) barePool(d Driver, dsn string, ops, maxOpen int) (pool, error)
 	}, nil
 }
 
-func gatedPool(d Driver, dsn string, config gate.Config) (pool, error) {
-	db, err := d.openGated(dsn, poolgate.Config{Gate: config})
+func gatedPool(d Driver, dsn string, config gate.Config, traces trace.TracerProvider) (pool, error) {
+	open := d.openGated
+	if traces != nil {
+		open = d.openTraced(traces)
+	}
+	db, err := open(dsn, poolgate.Config{Gate: config})
 	if err != nil {
 		return pool{}, err
 	}

@@ -70,6 +70,14 @@ func benchmark(ctx context.Context, o options, stdout, stderr io.Writer) (err er
 		defer func() { closing(&err, server.Close()) }()
 		config.DSN, binDir = server.DSN(), server.BinDir()
 	}
+	if o.otlp != "" {
+		traces, err := sendTraces(ctx, o, stderr)
+		if err != nil {
+			return err
+		}
+		defer traces.close()
+		config.Traces = traces.provider
+	}
 	pgbench := ""
 	if o.reference {
 		if pgbench, err = bench.FindPgbench(binDir); err != nil {

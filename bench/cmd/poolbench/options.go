@@ -15,6 +15,7 @@ import (
 const (
 	defaultOps   = 35000 // the article's number
 	quickDivisor = 10
+	defaultOTLP  = "http://localhost:4318"
 )
 
 // options is what the command line asks for.
@@ -25,6 +26,8 @@ type options struct {
 	strategies []bench.Strategy
 	out        string
 	reference  bool
+	otlp       string  // where traces go; "" for no traces
+	sample     float64 // the share of the operations that is traced
 }
 
 const usage = `poolbench sends the same reads and writes through a connection pool in four
@@ -50,6 +53,7 @@ Examples
   poolbench --quick --form both --reference     a tenth, both forms, beside pgbench
   poolbench --drivers pgx --strategies semaphore,chunked --limit 20
   poolbench --dsn postgres://me@db.example/test --ops 5000
+  poolbench --quick --strategies semaphore --otlp  traces of one in a hundred operations
 
 Flags
 `
@@ -74,6 +78,10 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	flags.StringVar(&o.out, "out", "poolbench-out", "folder for report.json and the pictures")
 	quick := flags.Bool("quick", false, fmt.Sprintf("a tenth of the operations: --ops %d", defaultOps/quickDivisor))
 	flags.BoolVar(&o.reference, "reference", false, "add rows by pgbench with the same statements: what a client can\nat best get")
+
+	flags.StringVar(&o.otlp, "otlp", "", "send traces by OTLP over HTTP, to Jaeger for instance; they cost time.\n--otlp=URL if it is not at "+defaultOTLP)
+	flags.Lookup("otlp").NoOptDefVal = defaultOTLP
+	flags.Float64Var(&o.sample, "otlp-sample", 0.01, "share of the operations that --otlp sends")
 
 	if err := flags.Parse(args); err != nil {
 		return o, err
@@ -101,6 +109,8 @@ func (o *options) check(form string, drivers, strategies []string) (err error) {
 		return fmt.Errorf("--limit must be at least 1, got %d", o.config.Limit)
 	case o.config.MaxOpen < 0:
 		return fmt.Errorf("--max-open must not be negative, got %d", o.config.MaxOpen)
+	case !(o.sample > 0 && o.sample <= 1):
+		return fmt.Errorf("--otlp-sample must be above 0 and at most 1, got %v", o.sample)
 	case o.out == "":
 		return fmt.Errorf("--out must name a folder")
 	}

@@ -1,0 +1,40 @@
+package bench
+
+import (
+	"slices"
+	"testing"
+
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+)
+
+func TestTraces(t *testing.T) {
+	spans := tracetest.NewSpanRecorder()
+	const ops, limit = 40, 4
+	b := openTest(t, Config{Ops: ops, Limit: limit, Seed: 1, Traces: sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(spans))})
+	for _, c := range Cases([]Form{Idiomatic}, Drivers(), Strategies()) {
+		t.Run(c.String()+" has a span of each operation, with what is below it", func(t *testing.T) {
+			spans.Reset()
+			run, err := b.Run(t.Context(), c)
+			if err != nil || !run.Verified {
+				t.Fatal(err, run.Problem)
+			}
+			names := map[string]int{}
+			roots := map[string]bool{}
+			for _, s := range spans.Ended() {
+				names[s.Name()]++
+				if !s.Parent().IsValid() {
+					roots[s.SpanContext().TraceID().String()] = true
+				}
+			}
+			suffix := " " + string(c.Driver) + " " + string(c.Strategy)
+			if n := names["read"+suffix] + names["write"+suffix]; n != ops || len(roots) != ops {
+				t.Errorf("%d spans of operations in %d traces, want %d: %v", n, len(roots), ops, names)
+			}
+			gated := slices.Contains([]Strategy{Semaphore, Chunked}, c.Strategy)
+			if leases := names["poolgate.lease"]; gated != (leases >= ops) || gated != (names["poolgate.wait"] > 0) {
+				t.Errorf("%d leases and %d waits", leases, names["poolgate.wait"])
+			}
+		})
+	}
+}
