@@ -71,6 +71,7 @@ type class struct {
 	passed   int // how often the head was passed over
 	counts   Counts
 	service  service
+	standing standing
 	history  history
 	movement movement
 }

@@ -85,12 +85,13 @@ type Config struct {
 	// most Limit + OutOfBand permits are out.
 	OutOfBand int
 
-	// Shed has the gate, while it is overloaded, let in first whose work began
-	// last, see WithStart, and refuse with ErrShed those of the lowest Priority
-	// that wait longest, more and more often. It is overloaded when everybody,
-	// for a whole interval, had to wait longer than a target: for 100 ms or
-	// twice what nine in ten permits are held, whichever is longer; longer
-	// than a tenth of that, or than half of the permits are held.
+	// Shed has the gate, while a class is overloaded, let in first those of the
+	// class whose work began last, see WithStart, and refuse with ErrShed those
+	// of the lowest Priority that wait longest, more and more often. A class is
+	// overloaded when everybody in it, for a whole interval, had to wait longer
+	// than a target. The interval is 100 ms or twice what nine in ten permits
+	// are held, whichever is longer; the target a tenth of that, or what half
+	// of the permits are held.
 	//
 	// It is for callers that have somebody waiting for an answer. Leave it off
 	// where a queue is meant to stand, such as before a batch of work.

@@ -14,20 +14,27 @@ const leastInterval = 100 * time.Millisecond
 // whose work began last.
 const newestLooked = 32
 
-// overload tells a queue that stands, because more comes than can be done, from
-// one that comes and goes with bursts: in the latter somebody gets through
-// quickly in every interval. It follows CoDel (Nichols and Jacobson, RFC 8289)
-// in the form that folly gave it: what counts is the least time that anybody
-// had to wait in an interval. All of it is guarded by Gate.mu, and unused unless
-// Config.Shed is set.
-type overload struct {
+// standing tells, of a class, a queue that stands, because more comes than can be
+// done, from one that comes and goes with bursts: in the latter somebody gets
+// through quickly in every interval. It follows CoDel (Nichols and Jacobson, RFC
+// 8289) in the form that folly gave it: what counts is the least time that
+// anybody had to wait in an interval. Each class has its own: one that is served
+// at once, because permits are reserved for it, says nothing of another that is
+// flooded. All of it is guarded by Gate.mu, and unused unless Config.Shed is set.
+type standing struct {
 	on       bool
 	interval time.Duration
 	target   time.Duration
 	end      time.Duration // of the present interval; 0 if nobody waits
 	least    time.Duration // that anybody waited in it; negative if nobody was served
-	shed     int           // how many, since it is on
-	next     time.Duration // when the next is
+}
+
+// overload is what a gate does about queues that stand. It is guarded by
+// Gate.mu.
+type overload struct {
+	on   bool          // some class's queue stands
+	shed int           // how many, since it is on
+	next time.Duration // when the next is
 }
 
 type startKey struct{}
@@ -53,11 +60,11 @@ func (g *Gate) beganWork(ctx context.Context, now time.Duration) time.Duration {
 	return now
 }
 
-// pick returns who is next of a class that has waiters: the first, or while the
-// gate is overloaded the one whose work began last. That one has the most time
-// left; to those before it the answer would come too late in any order.
-func (o *overload) pick(c *class) *waiter {
-	if !o.on {
+// next returns who is next of a class that has waiters: the first, or while its
+// queue stands the one whose work began last. That one has the most time left; to
+// those before it the answer would come too late in any order.
+func (c *class) next() *waiter {
+	if !c.standing.on {
 		return c.queue.head
 	}
 	newest := c.queue.tail
@@ -71,64 +78,67 @@ func (o *overload) pick(c *class) *waiter {
 
 // observe notes, as somebody is let in, for how long the first of the class has
 // been waiting.
-func (o *overload) observe(g *Gate, sojourn, now time.Duration) {
-	if !g.config.Shed {
-		return
-	}
-	if o.least < 0 || sojourn < o.least {
-		o.least = sojourn
+func (s *standing) observe(sojourn time.Duration) {
+	if s.least < 0 || sojourn < s.least {
+		s.least = sojourn
 	}
 }
 
-// tick looks at an interval that has ended, and sheds.
-func (o *overload) tick(g *Gate, now time.Duration) {
-	if !g.config.Shed {
+// tick looks at an interval of c that has ended.
+func (s *standing) tick(g *Gate, c *class, now time.Duration) {
+	if c.queue.n == 0 || g.barred {
+		s.on, s.end = false, 0
 		return
 	}
-	if g.waiting == 0 || g.barred {
-		o.on, o.end = false, 0
-		return
+	if s.end == 0 {
+		s.least = 0
+		s.begin(g, now)
 	}
-	if o.end == 0 {
-		o.least = 0
-		o.begin(g, now)
-	}
-	if now >= o.end {
-		if o.least < 0 {
-			o.least = g.oldestWait(now)
+	if now >= s.end {
+		if s.least < 0 {
+			s.least = now - c.queue.head.since
 		}
-		switch on := o.least > o.target; {
-		case on && !o.on:
-			o.on, o.shed, o.next = true, 0, now
-		case !on:
-			o.on = false
-		}
-		o.least = -1
-		o.begin(g, now)
+		s.on = s.least > s.target
+		s.least = -1
+		s.begin(g, now)
 	}
-	for o.on && now >= o.next {
-		if !g.shedOne(now) {
-			break
-		}
-		o.shed++
-		o.next += time.Duration(float64(o.interval) / math.Sqrt(float64(o.shed)))
-	}
-	g.wake(now, max(o.end-now, 0))
-	if o.on {
-		g.wake(now, max(o.next-now, time.Millisecond))
-	}
+	g.wake(now, s.end-now)
 }
 
 // begin begins an interval.
-func (o *overload) begin(g *Gate, now time.Duration) {
+func (s *standing) begin(g *Gate, now time.Duration) {
 	var p50, p90 time.Duration
 	for _, c := range g.classes {
 		p := c.history.recentHolds()
 		p50, p90 = max(p50, p.P50), max(p90, p.P90)
 	}
-	o.interval = max(leastInterval, 2*p90)
-	o.target = max(o.interval/10, p50)
-	o.end = now + o.interval
+	s.interval = max(leastInterval, 2*p90)
+	s.target = max(s.interval/10, p50)
+	s.end = now + s.interval
+}
+
+// tick looks at intervals that have ended, and sheds.
+func (o *overload) tick(g *Gate, now time.Duration) {
+	if !g.config.Shed {
+		return
+	}
+	var interval time.Duration // of those that stand
+	for c := range g.everyClass {
+		if c.standing.tick(g, c, now); c.standing.on {
+			interval = max(interval, c.standing.interval)
+		}
+	}
+	if on := interval > 0; on != o.on {
+		o.on, o.shed, o.next = on, 0, now
+	}
+	if !o.on {
+		return
+	}
+	for now >= o.next && g.shedOne(now) {
+		o.shed++
+		o.next += time.Duration(float64(interval) / math.Sqrt(float64(o.shed)))
+	}
+	g.wake(now, max(o.next-now, time.Millisecond))
 }
 
 // shedOne refuses the longest waiter of the lowest class, but of none that has

@@ -96,7 +96,7 @@ func (g *Gate) serve(now time.Duration) (served bool) {
 // admit lets one waiter of c in, unless it may not enter any more, and decides
 // about it in any case. There is room for it.
 func (g *Gate) admit(c *class, now time.Duration) bool {
-	w := g.overload.pick(c)
+	w := c.next()
 	waited := now - w.since
 	switch {
 	case w.ctx.Err() != nil:
@@ -110,7 +110,7 @@ func (g *Gate) admit(c *class, now time.Duration) bool {
 		return false
 	}
 	g.passOver(w)
-	g.overload.observe(g, now-c.queue.head.since, now)
+	c.standing.observe(now - c.queue.head.since)
 	c.service.granted(now)
 	g.dequeue(w, now)
 	h := g.take(c, int(w.weight), now)
@@ -144,7 +144,7 @@ func (g *Gate) nextClass() *class {
 }
 
 // weightOf is how many permits the next waiter of c needs.
-func (g *Gate) weightOf(c *class) int { return int(g.overload.pick(c).weight) }
+func (g *Gate) weightOf(c *class) int { return int(c.next().weight) }
 
 func (g *Gate) fits(c *class) bool { return g.hasRoom(c, g.weightOf(c)) }
 
@@ -178,7 +178,7 @@ func (g *Gate) refusal(ctx context.Context, c *class, n int) error {
 		return nil
 	case c.queue.n >= queueBound(c.MaxWaiting, g.limit):
 		return g.reject(c, ErrQueueFull, 0)
-	case !g.barred && !g.overload.on && c.service.wouldMiss(ctx, g, c):
+	case !g.barred && !c.standing.on && c.service.wouldMiss(ctx, g, c):
 		return g.reject(c, ErrDeadline, 0)
 	}
 	return nil
@@ -226,9 +226,7 @@ func (g *Gate) enqueue(ctx context.Context, c *class, r Request) *waiter {
 	g.tickets++
 	if c.queue.n == 0 {
 		c.service.busy(w.since)
-	}
-	if g.waiting == 0 {
-		g.overload.least = 0
+		c.standing.least = 0
 	}
 	c.queue.push(w)
 	g.waiting++
