@@ -189,7 +189,7 @@ func slowest(traces *jaeger.Server, s story, out io.Writer) error {
 			return err
 		}
 		if len(found) == 0 {
-			return fmt.Errorf("Jaeger has no trace of %s", route)
+			return fmt.Errorf("no trace of %s is in Jaeger", route)
 		}
 		// Not the longest of all, which is an accident: one in twenty is longer.
 		fmt.Fprintf(out, "\n%s: a slow one of %d traces\n\n%s", route, len(found), found[len(found)/20])
