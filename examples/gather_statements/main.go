@@ -150,7 +150,7 @@ func addUp(ctx context.Context, db *poolgate.DB, out io.Writer) (err error) {
 	for _, try := range []struct {
 		consistency gather.Consistency
 		sums        int
-	}{{gather.Independent, 10_000}, {gather.Snapshot, 200}, {gather.Serial, 200}} {
+	}{{gather.Independent, 10_000}, {gather.Snapshot, 100}, {gather.Serial, 100}} {
 		torn, err := wrong(try.sums, try.consistency)
 		if err != nil {
 			return err

@@ -33,10 +33,8 @@ var consistencies = []gather.Consistency{gather.Independent, gather.Snapshot, ga
 // A fixture is a gated pool on a database with a table, numbers, that is empty.
 type fixture struct {
 	*poolgate.DB
-	dsn  string
-	open func(limit int) *poolgate.DB // another pool on the same, for the test to close
-
-	watch *poolgate.DB // another pool on the same, to look from outside
+	open  func(gate.Config) *poolgate.DB // another pool on the same, which is closed after the test
+	watch *poolgate.DB                   // one to look from outside
 }
 
 // sleeping returns how many statements sleep in the server. One that is
@@ -58,22 +56,27 @@ func onBoth(t *testing.T, f func(run func(name string, test func(t *testing.T, d
 	for _, driver := range drivers {
 		t.Run(driver.name, func(t *testing.T) {
 			dsn := server.CreateDatabase(t)
-			open := func(limit int) *poolgate.DB {
-				db, err := driver.open(dsn, poolgate.Config{Gate: gate.Config{Limit: limit}})
+			open := func(config gate.Config) *poolgate.DB {
+				db, err := driver.open(dsn, poolgate.Config{Gate: config})
 				must(t, err)
 				return db
 			}
-			db := open(1)
-			exec(t, db, "CREATE TABLE numbers (n int PRIMARY KEY)")
-			watch := db
+			watch := open(gate.Config{Limit: 1})
+			exec(t, watch, "CREATE TABLE numbers (n int PRIMARY KEY)")
 			f(func(name string, test func(*testing.T, *fixture)) {
 				t.Run(name, func(t *testing.T) {
 					leaks := goleak.IgnoreCurrent()
-					db := open(4)
-					exec(t, db, "TRUNCATE numbers")
-					test(t, &fixture{db, dsn, open, watch})
-					nothingHeld(t, db)
-					must(t, db.Close())
+					exec(t, watch, "TRUNCATE numbers")
+					var pools []*poolgate.DB
+					openOne := func(config gate.Config) *poolgate.DB {
+						pools = append(pools, open(config))
+						return pools[len(pools)-1]
+					}
+					test(t, &fixture{openOne(gate.Config{Limit: 4}), openOne, watch})
+					for _, db := range pools {
+						nothingHeld(t, db)
+						must(t, db.Close())
+					}
 					goleak.VerifyNone(t, leaks)
 				})
 			})

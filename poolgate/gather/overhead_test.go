@@ -7,7 +7,6 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/poolgate/poolgate/poolgate/gate"
 	"github.com/poolgate/poolgate/poolgate/gather"
 	"github.com/poolgate/poolgate/poolgate/rows"
 	"github.com/poolgate/poolgate/poolgate/session"
@@ -40,17 +39,16 @@ func ones(n int) []gather.SQL {
 
 // TestAllocations compares in one run, so that it holds on any machine.
 func TestAllocations(t *testing.T) {
-	for _, driver := range drivers {
+	onBoth(t, func(run func(string, func(*testing.T, *fixture))) {
 		for _, n := range []int{8, 100} {
-			t.Run(fmt.Sprintf("%s: at most three a statement more than an errgroup by hand, for %d", driver.name, n), func(t *testing.T) {
-				db := pool(t, driver.open, gate.Config{Limit: 4})
+			run(fmt.Sprintf("at most three a statement more than an errgroup by hand, for %d", n), func(t *testing.T, db *fixture) {
 				statements := ones(n)
 				count := func(f func() error) float64 {
-					return testing.AllocsPerRun(20, func() { must(t, f()) }) / float64(n)
+					return testing.AllocsPerRun(800/n, func() { must(t, f()) }) / float64(n)
 				}
 				hand := count(func() error { _, err := byHand[int](t.Context(), db, statements); return err })
 				ours := count(func() error {
-					_, err := gather.Collect[int](t.Context(), db, gather.Options{}, statements...)
+					_, err := gather.Collect[int](t.Context(), db.DB, gather.Options{}, statements...)
 					return err
 				})
 				t.Logf("%.1f allocations a statement, by hand %.1f", ours, hand)
@@ -59,7 +57,7 @@ func TestAllocations(t *testing.T) {
 				}
 			})
 		}
-	}
+	})
 }
 
 // BenchmarkOverhead gathers statements that do nothing.
