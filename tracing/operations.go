@@ -26,6 +26,9 @@ func Operations(ctx context.Context, provider trace.TracerProvider) context.Cont
 	}
 	tracer := provider.Tracer(scope, trace.WithSchemaURL(semconv.SchemaURL))
 	return operation.With(ctx, func(ctx context.Context, kind string) (context.Context, operation.End) {
+		if unsampled(ctx) {
+			return ctx, nil
+		}
 		name := "poolgate." + kind
 		ctx, span := tracer.Start(ctx, name)
 		return ctx, func(err error, facts ...slog.Attr) {

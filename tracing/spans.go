@@ -19,6 +19,14 @@ const (
 	spanLease = "poolgate.lease"
 )
 
+// unsampled tells whether ctx has a span of this process that is not sampled. To
+// begin another below it, which would not be sampled either, takes half a
+// microsecond, and there are several to a statement.
+func unsampled(ctx context.Context) bool {
+	parent := trace.SpanContextFromContext(ctx)
+	return parent.IsValid() && !parent.IsSampled() && !parent.IsRemote()
+}
+
 // spans makes a span of each wait and of each lease. An observer is told of them
 // when they are over, or have begun, so their beginnings are dated back.
 type spans struct {
@@ -47,7 +55,7 @@ func (s *spans) observer() poolgate.Observer {
 // whoever was refused at once has one without length.
 func (s *spans) acquireEnd(ctx context.Context, a gate.AcquireEnd) {
 	rejected, refused := errors.AsType[*gate.RejectedError](a.Err)
-	if !a.Queued && !refused {
+	if !a.Queued && !refused || unsampled(ctx) {
 		return
 	}
 	end := time.Now()
@@ -77,7 +85,7 @@ func (s *spans) acquireEnd(ctx context.Context, a gate.AcquireEnd) {
 // lease makes the span of a lease: from the permit on, for as long as it is
 // held. A checkout that got no permit has none.
 func (s *spans) lease(ctx context.Context, l poolgate.LeaseStart) func(poolgate.LeaseEnd) {
-	if l.Err != nil && l.Connecting == 0 {
+	if l.Err != nil && l.Connecting == 0 || unsampled(ctx) {
 		return nil
 	}
 	_, span := s.tracer.Start(ctx, spanLease, trace.WithTimestamp(time.Now().Add(-l.Connecting)))

@@ -6,6 +6,7 @@ import (
 	"database/sql/driver"
 	"fmt"
 	"slices"
+	"sync"
 
 	"github.com/XSAM/otelsql"
 	"go.opentelemetry.io/otel/attribute"
@@ -34,12 +35,11 @@ func openTraced(connector driver.Connector, s *settings) (*sql.DB, error) {
 		if err != nil {
 			return nil, fmt.Errorf("tracing: %w", err)
 		}
-		metrics = meterProvider{s.metrics, createTime.Inst(), s.poolAttributes()}
+		metrics = meterProvider{s.metrics, createTime.Inst(), s}
 	}
 	return otelsql.OpenDB(connector,
 		otelsql.WithTracerProvider(tracerProvider{traces, &s.leases}),
 		otelsql.WithMeterProvider(metrics),
-		otelsql.WithAttributes(s.attributes...),
 		otelsql.WithAttributesGetter(s.statementAttributes),
 		otelsql.WithSpanErrorAttributesGetter(errorAttributes),
 		otelsql.WithInstrumentErrorAttributesGetter(measuredError),
@@ -48,6 +48,9 @@ func openTraced(connector driver.Connector, s *settings) (*sql.DB, error) {
 			DisableErrSkip:       true,
 			DisableQuery:         true, // statementAttributes has it, without literals
 			OmitConnResetSession: true,
+			SpanFilter: func(ctx context.Context, _ otelsql.Method, _ string, _ []driver.NamedValue) bool {
+				return !unsampled(ctx)
+			},
 		}),
 	), nil
 }
@@ -59,7 +62,7 @@ const maxQueryText = 2048
 // that all have. They never have anything of the arguments. What the checkout
 // waited for is told by the first call under it: that one it made wait.
 func (s *settings) statementAttributes(ctx context.Context, _ otelsql.Method, query string, _ []driver.NamedValue) []attribute.KeyValue {
-	var attributes []attribute.KeyValue
+	attributes := slices.Clone(s.attributes)
 	if text := redact.Statement(query, maxQueryText); text != "" {
 		attributes = append(attributes, semconv.DBQueryText(text))
 	}
@@ -116,7 +119,7 @@ func (discreetSpan) RecordError(error, ...trace.EventOption) {}
 type meterProvider struct {
 	metric.MeterProvider
 	createTime metric.Float64Histogram
-	pool       metric.MeasurementOption // of createTime
+	settings   *settings
 }
 
 func (p meterProvider) Meter(name string, opts ...metric.MeterOption) metric.Meter {
@@ -130,7 +133,7 @@ type meter struct {
 
 func (m meter) Float64Histogram(name string, opts ...metric.Float64HistogramOption) (metric.Float64Histogram, error) {
 	inner, err := m.Meter.Float64Histogram(name, append(opts, buckets)...)
-	return operations{inner, m.provider}, err
+	return &operations{Float64Histogram: inner, provider: m.provider, pool: m.provider.settings.poolAttributes()}, err
 }
 
 // operations is the histogram that otelsql puts the duration of every call of
@@ -138,30 +141,49 @@ func (m meter) Float64Histogram(name string, opts ...metric.Float64HistogramOpti
 type operations struct {
 	metric.Float64Histogram
 	provider meterProvider
+	pool     metric.MeasurementOption // of createTime
+	methods  sync.Map                 // of string to []metric.RecordOption, those of calls that did not fail
 }
 
 // Record passes on what is an operation of the database. Connecting has an
 // instrument of its own. To read rows is a part of its query, and no operation.
-func (o operations) Record(ctx context.Context, seconds float64, opts ...metric.RecordOption) {
+func (o *operations) Record(ctx context.Context, seconds float64, opts ...metric.RecordOption) {
 	set := metric.NewRecordConfig(opts).Attributes()
-	method, _ := set.Value(semconv.DBOperationNameKey)
-	switch otelsql.Method(method.AsString()) {
+	name, _ := set.Value(semconv.DBOperationNameKey)
+	method, failed := name.AsString(), set.HasValue(semconv.ErrorTypeKey)
+	switch otelsql.Method(method) {
 	case otelsql.MethodConnectorConnect:
-		if !set.HasValue(semconv.ErrorTypeKey) {
-			o.provider.createTime.Record(ctx, seconds, o.provider.pool)
+		if !failed {
+			o.provider.createTime.Record(ctx, seconds, o.pool)
 		}
 		return
 	case otelsql.MethodRows, otelsql.MethodConnResetSession:
 		return
 	}
-	if kind, failed := set.Value(keyError); failed {
-		attributes := slices.DeleteFunc(set.ToSlice(), func(a attribute.KeyValue) bool {
-			return a.Key == keyError || a.Key == semconv.ErrorTypeKey
-		})
-		attributes = append(attributes, semconv.ErrorTypeKey.String(kind.AsString()))
-		opts = []metric.RecordOption{metric.WithAttributes(attributes...)}
+	if failed {
+		o.Float64Histogram.Record(ctx, seconds, o.options(set))
+		return
 	}
-	o.Float64Histogram.Record(ctx, seconds, opts...)
+	known, ok := o.methods.Load(method)
+	if !ok {
+		known, _ = o.methods.LoadOrStore(method, []metric.RecordOption{o.options(set)})
+	}
+	o.Float64Histogram.Record(ctx, seconds, known.([]metric.RecordOption)...)
+}
+
+// options returns set with what all operations have, and our error.type.
+func (o *operations) options(set attribute.Set) metric.RecordOption {
+	attributes := slices.Clone(o.provider.settings.attributes)
+	for _, a := range set.ToSlice() {
+		switch a.Key {
+		case semconv.ErrorTypeKey:
+		case keyError:
+			attributes = append(attributes, semconv.ErrorTypeKey.String(a.Value.AsString()))
+		default:
+			attributes = append(attributes, a)
+		}
+	}
+	return metric.WithAttributeSet(attribute.NewSet(attributes...))
 }
 
 // keyError has the error.type that we say from measuredError to Record, past
