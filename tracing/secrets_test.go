@@ -19,6 +19,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/poolgate/poolgate/internal/pgserver"
+	"github.com/poolgate/poolgate/poolgate/debugpage"
 	"github.com/poolgate/poolgate/poolgate/gate"
 	"github.com/poolgate/poolgate/poolgate/logging"
 	"github.com/poolgate/poolgate/poolgate/session"
@@ -116,9 +117,11 @@ func round(t *testing.T, d driver, dsn string, s secret) {
 	if rows, err := f.QueryContext(ctx, "SELECT $1::text", s.String()); err == nil {
 		must(t, rows.Close())
 	}
+	debug := ""
 	saw(session.Run(ctx, func(ctx context.Context) error {
-		_, err := session.DB(ctx, f.DB.DB).ExecContext(ctx, "SELECT $1::text", s.String())
+		_, err := session.DB(ctx, f.DB.DB).ExecContext(ctx, "SELECT $1::text, "+s.literals()[0], s.String())
 		must(t, err)
+		debug = f.debugPage()
 		time.Sleep(2 * time.Millisecond) // a leak
 		return fmt.Errorf("the password %s is wrong", s)
 	}))
@@ -142,7 +145,7 @@ func round(t *testing.T, d driver, dsn string, s secret) {
 		"a span":   everyText(f.spans.Ended()),
 		"a metric": fmt.Sprintf("%+v", metrics),
 		"a line":   safe.String(),
-		"a page":   page,
+		"a page":   page + debug,
 	} {
 		if at := strings.Index(text, s.core); at >= 0 {
 			t.Errorf("the secret %q is in %s: …%s…", s, where, text[max(0, at-200):min(len(text), at+100)])
@@ -165,6 +168,23 @@ func (f *fixture) page(ctx context.Context, s secret) string {
 	answer := httptest.NewRecorder()
 	handler.ServeHTTP(answer, httptest.NewRequestWithContext(ctx, "GET", "/", nil))
 	return fmt.Sprint(answer.Header()) + answer.Body.String()
+}
+
+// debugPage is what the debug page shows, and its JSON, now.
+func (f *fixture) debugPage() string {
+	page := debugpage.New(map[string]*gate.Gate{"orders": f.Gate()})
+	text := ""
+	for _, accept := range []string{"text/html", "application/json"} {
+		request := httptest.NewRequest("GET", "/", nil)
+		request.Header.Set("Accept", accept)
+		answer := httptest.NewRecorder()
+		page.ServeHTTP(answer, request)
+		text += answer.Body.String()
+	}
+	if !strings.Contains(text, "SELECT $1::text") {
+		f.t.Error("the statement is not on the debug page: the test tests nothing")
+	}
+	return text
 }
 
 // everyText returns all that spans have of texts.
