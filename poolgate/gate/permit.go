@@ -77,7 +77,7 @@ func (h *hold) reset() {
 }
 
 // callStack is who called Acquire.
-type callStack [16]uintptr
+type callStack [32]uintptr
 
 // keepStack captures the stack of the caller of Acquire, of one in every so
 // many.

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"time"
 
+	"github.com/poolgate/poolgate/poolgate/gate"
 	"github.com/poolgate/poolgate/poolgate/gatehttp"
 )
 
@@ -77,7 +79,11 @@ type handler struct {
 }
 
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	s := newSession(r.Context(), h.options)
+	ctx := r.Context()
+	if _, ok := gate.StartOf(ctx); !ok { // an overloaded gate prefers what has just come
+		ctx = gate.WithStart(ctx, time.Now())
+	}
+	s := newSession(ctx, h.options)
 	defer s.unit.close()
 	res := &response{
 		inner:    w,
