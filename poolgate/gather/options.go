@@ -24,8 +24,8 @@ const (
 	//
 	// One connection exports its snapshot, and works; more join in as there
 	// are permits for them, which each costs two round trips. One permit is
-	// enough, so gathers cannot wait for one another. Where the gate refuses
-	// those that would join in, the others do their work.
+	// enough, so gathers cannot wait for one another. Where one cannot join in,
+	// as the gate or the server refuses it, the others do its work.
 	Snapshot
 
 	// Serial runs the statements one after another, in order, in one

@@ -116,6 +116,7 @@ type gathering struct {
 	stopped  bool
 	failed   []error // by statement with AllErrors, otherwise the first
 	err      error   // of a transaction
+	missing  error   // why a connection could not join in
 	panicked *PanicError
 	exited   bool // a statement has ended its goroutine
 }
@@ -217,6 +218,15 @@ func (g *gathering) fail(err error) {
 	}
 }
 
+// without takes note that a connection could not join in.
+func (g *gathering) without(err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.missing == nil {
+		g.missing = err
+	}
+}
+
 // explain adds that the caller's context has ended. Some drivers say only that
 // the server was asked to cancel.
 func (g *gathering) explain(err error) error {
@@ -254,7 +264,7 @@ func (g *gathering) outcome() error {
 	err := g.err
 	if err == nil && g.ended < g.n {
 		if err = g.caller.Err(); err == nil {
-			err = fmt.Errorf("gather: no connection is left for %d of %d statements", g.n-g.ended, g.n)
+			err = errors.Join(fmt.Errorf("gather: no connection is left for %d of %d statements", g.n-g.ended, g.n), g.missing)
 		}
 	}
 	if g.failed == nil {

@@ -4,14 +4,12 @@ import (
 	"context"
 	"database/sql"
 	"database/sql/driver"
-	"errors"
 	"fmt"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/poolgate/poolgate/poolgate"
-	"github.com/poolgate/poolgate/poolgate/gate"
 )
 
 const (
@@ -187,7 +185,7 @@ func (g *gathering) snapshot() {
 }
 
 // join works on the snapshot that begin imports, if there is a permit before
-// waiting ends. If the gate refuses one, the others do the work.
+// waiting ends. If it cannot, the others do the work.
 func (g *gathering) join(waiting context.Context, begin string, imported func()) {
 	t, err := func() (*transaction, error) {
 		defer imported()
@@ -197,8 +195,8 @@ func (g *gathering) join(waiting context.Context, begin string, imported func())
 	case t != nil:
 		defer t.rollback()
 		t.work()
-	case err != nil && waiting.Err() == nil && !errors.Is(err, gate.ErrRejected):
-		g.fail(err)
+	case err != nil && waiting.Err() == nil:
+		g.without(err)
 	}
 }
 
