@@ -47,7 +47,7 @@ func Open[C Connector](connect func(dsn string) (C, error), dsn string, config p
 	if err != nil {
 		return nil, err
 	}
-	s.attributes = append(serverAttributes(connector), s.attributes...)
+	s.server = serverAttributes(connector)
 	if s.pool == "" {
 		s.pool = poolName(connector)
 	}

@@ -2,6 +2,7 @@ package tracing
 
 import (
 	"errors"
+	"slices"
 
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
@@ -20,7 +21,8 @@ type settings struct {
 	traces     trace.TracerProvider // nil for no spans
 	metrics    metric.MeterProvider // nil for no metrics
 	pool       string
-	attributes []attribute.KeyValue
+	server     []attribute.KeyValue // what Open knows of it: on spans, and on operations
+	attributes []attribute.KeyValue // on everything
 	leases     leases
 }
 
@@ -72,6 +74,10 @@ func newSettings(opts []Option) (*settings, error) {
 func (s *settings) meter() metric.Meter {
 	return s.metrics.Meter(scope, metric.WithSchemaURL(semconv.SchemaURL))
 }
+
+// statement returns what is on every span of a call to the driver, and on every
+// measurement of one.
+func (s *settings) statement() []attribute.KeyValue { return slices.Concat(s.server, s.attributes) }
 
 // poolAttributes are on all that is measured of the pool, and more on some of it.
 func (s *settings) poolAttributes(more ...attribute.KeyValue) metric.MeasurementOption {

@@ -39,7 +39,7 @@ func newSpans(s *settings) *spans {
 	attributes := []attribute.KeyValue{semconv.DBClientConnectionPoolName(s.pool)}
 	return &spans{
 		tracer:     s.traces.Tracer(scope, trace.WithSchemaURL(semconv.SchemaURL)),
-		attributes: append(attributes, s.attributes...),
+		attributes: append(attributes, s.statement()...),
 		leases:     &s.leases,
 	}
 }

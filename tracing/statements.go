@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"fmt"
-	"slices"
 	"sync"
 
 	"github.com/XSAM/otelsql"
@@ -62,7 +61,7 @@ const maxQueryText = 2048
 // that all have. They never have anything of the arguments. What the checkout
 // waited for is told by the first call under it: that one it made wait.
 func (s *settings) statementAttributes(ctx context.Context, _ otelsql.Method, query string, _ []driver.NamedValue) []attribute.KeyValue {
-	attributes := slices.Clone(s.attributes)
+	attributes := s.statement()
 	if text := redact.Statement(query, maxQueryText); text != "" {
 		attributes = append(attributes, semconv.DBQueryText(text))
 	}
@@ -173,7 +172,7 @@ func (o *operations) Record(ctx context.Context, seconds float64, opts ...metric
 
 // options returns set with what all operations have, and our error.type.
 func (o *operations) options(set attribute.Set) metric.RecordOption {
-	attributes := slices.Clone(o.provider.settings.attributes)
+	attributes := o.provider.settings.statement()
 	for _, a := range set.ToSlice() {
 		switch a.Key {
 		case semconv.ErrorTypeKey:
