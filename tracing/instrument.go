@@ -12,8 +12,7 @@ import (
 // again. Instrument returns an error if no provider was given, or if the meter
 // refuses an instrument.
 //
-// It is safe while db is in use. A checkout then costs one to two microseconds
-// more where its trace is not sampled.
+// It is safe while db is in use. What it costs is in docs/observability.md.
 func Instrument(db *poolgate.DB, opts ...Option) (stop func(), err error) {
 	s, err := newSettings(opts)
 	if err != nil {

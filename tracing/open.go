@@ -35,9 +35,8 @@ type Connector interface {
 // closing it ends the metrics, too.
 //
 // It returns the errors of connect, of poolgate.Wrap and of [Instrument], and
-// does not connect. otelsql costs a statement about a microsecond more where
-// its trace is not sampled. [database/sql.ColumnType.ScanType] says any on such
-// a DB, since otelsql does not pass it on.
+// does not connect. [database/sql.ColumnType.ScanType] says any on such a DB,
+// since otelsql does not pass it on.
 func Open[C Connector](connect func(dsn string) (C, error), dsn string, config poolgate.Config, opts ...Option) (*poolgate.DB, error) {
 	connector, err := connect(dsn)
 	if err != nil {
