@@ -16,6 +16,7 @@ type connector struct {
 	observers *observers
 	class     string  // of all that the façade checks out; "" leaves it to the context
 	outOfBand bool    // all that it checks out is of the gate's lane
+	readOnly  bool    // the server refuses writes
 	facade    *sql.DB // the gated pool itself; set before it is first used
 	onClose   func() error
 }

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"errors"
+	"time"
 
 	"github.com/poolgate/poolgate/poolgate/gate"
 )
@@ -52,8 +53,29 @@ func (l *lease) open(ctx context.Context) error {
 			l.giveBackPermit()
 		}
 	}()
-	return l.take(ctx)
+	if err := l.take(ctx); err != nil || !l.connector.readOnly {
+		return err
+	}
+	if _, err := l.exec(ctx, "BEGIN READ ONLY", nil); err != nil {
+		if l.checkout != nil {
+			l.discard()
+		}
+		return err
+	}
+	return nil
 }
+
+// endReadOnly ends the transaction in which a read-only lease was used.
+func (l *lease) endReadOnly() error {
+	ctx, cancel := context.WithTimeout(context.Background(), endPatience)
+	defer cancel()
+	_, err := l.exec(ctx, "COMMIT", nil) // which is a ROLLBACK after an error
+	return err
+}
+
+// endPatience is how long the end of a read-only lease may take, before its
+// connection is given up.
+const endPatience = 5 * time.Second
 
 // take checks a connection out of the inner pool.
 func (l *lease) take(ctx context.Context) error {
@@ -81,8 +103,10 @@ func (l *lease) Close() error {
 	if l.checkout == nil {
 		return nil
 	}
-	if !l.asked {
-		l.discard()
+	if !l.asked || l.connector.readOnly && l.endReadOnly() != nil {
+		if l.checkout != nil {
+			l.discard()
+		}
 		return nil
 	}
 	checkout := l.checkout

@@ -47,12 +47,26 @@ var ErrOutOfBand = errors.New("poolgate: no transaction out of band: begin it on
 // There is one such view, which the DB closes when it is closed. OutOfBand
 // panics if the gate has no lane.
 func (db *DB) OutOfBand() *sql.DB {
+	return db.outOfBand(gate.OutOfBandClass, false)
+}
+
+// OutOfBandReadOnly is OutOfBand for reading only: the server refuses a write,
+// with SQLSTATE 25006. Each checkout is a transaction that is read only, for
+// servers that know BEGIN READ ONLY, as PostgreSQL does; that takes two more
+// round trips, and leaves nothing behind on the connection. A Conn of the view
+// is one transaction: a statement that fails fails all after it.
+func (db *DB) OutOfBandReadOnly() *sql.DB {
+	return db.outOfBand(gate.OutOfBandClass+" read only", true)
+}
+
+func (db *DB) outOfBand(name string, readOnly bool) *sql.DB {
 	if db.gate.Stats().OutOfBand.Max == 0 {
 		panic("poolgate: OutOfBand: the gate has no lane, as Config.Gate.OutOfBand is NoOutOfBand " +
 			"or the inner pool's MaxOpenConns leaves no connection beside the limit")
 	}
-	return db.views.get(gate.OutOfBandClass, func(onClose func() error) *sql.DB {
-		return (&connector{inner: db.inner, gate: db.gate, observers: &db.observers, outOfBand: true}).open(onClose)
+	return db.views.get(name, func(onClose func() error) *sql.DB {
+		c := &connector{inner: db.inner, gate: db.gate, observers: &db.observers, outOfBand: true, readOnly: readOnly}
+		return c.open(onClose)
 	})
 }
 

@@ -106,24 +106,6 @@ func testDeadlocks(t *testing.T, d Driver) {
 		})
 	}
 
-	t.Run("out of band there is none, even with one permit", func(t *testing.T) {
-		f := open(t, d, 1)
-		tx, err := f.Begin()
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer tx.Rollback()
-		mine := backend(t, tx)
-		for range 100 {
-			if other := backend(t, f.OutOfBand()); other == mine {
-				t.Fatal("it is the transaction's connection")
-			}
-		}
-		if s := f.Gate().Stats(); s.OutOfBand.Acquired != 100 || s.Refused() != 0 {
-			t.Errorf("stats: %+v", s)
-		}
-	})
-
 	t.Run("a transaction that another goroutine works with is none", func(t *testing.T) {
 		f := open(t, d, 1)
 		tx, err := f.Begin()

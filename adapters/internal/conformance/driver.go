@@ -56,6 +56,7 @@ func Run(t *testing.T, d Driver) {
 		{"sessions", testSessions},
 		{"permits", testPermits},
 		{"deadlocks", testDeadlocks},
+		{"out of band", testOutOfBand},
 		{"closing", testClosing},
 		{"wrong DSNs", testWrongDSNs},
 	} {
