@@ -295,22 +295,27 @@ func (g *Gate) wait(ctx context.Context, w *waiter) (Permit, time.Duration, erro
 		g.mu.Unlock()
 		<-w.ready // decided before we had the lock: already sent
 	}
-	h, waited, err := w.hold, w.waited, w.err
+	h, refused, since := w.hold, w.refused, w.since
 	g.recycle(w)
-	if err == nil {
-		p := Permit{h, h.turn} // which nobody else changes before it is released
-		if err = ctx.Err(); err == nil {
-			return p, waited, nil
+	err := ctx.Err()
+	switch {
+	case refused != nil:
+		if refused.Reason == ErrDeadlock {
+			for i := range refused.Holders {
+				refused.Holders[i].complete()
+			}
+			addStacks(refused.Holders)
 		}
+		return Permit{}, refused.Waited, refused
+	case h == nil:
+		return Permit{}, g.now() - since, err
+	}
+	p, waited := Permit{h, h.turn}, h.since-since // which nobody else changes before it is released
+	if err != nil {
 		g.decline(p) // granted, and cancelled before it was looked at
+		return Permit{}, waited, err
 	}
-	if e, ok := err.(*RejectedError); ok && e.Reason == ErrDeadlock {
-		for i := range e.Holders {
-			e.Holders[i].complete()
-		}
-		addStacks(e.Holders)
-	}
-	return Permit{}, waited, err
+	return p, waited, nil
 }
 
 func (g *Gate) recycle(w *waiter) {

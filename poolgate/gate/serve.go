@@ -102,7 +102,7 @@ func (g *Gate) admit(c *class, now time.Duration) bool {
 	case w.ctx.Err() != nil:
 		g.dequeue(w, now)
 		c.counts.Canceled++
-		w.decide(w.ctx.Err())
+		w.decide(nil)
 		return false
 	case waited >= c.MaxWait && g.refuse(w, now, ErrWaitTimeout): // the timer is late
 		return false
@@ -250,9 +250,9 @@ func (g *Gate) dequeue(w *waiter, now time.Duration) time.Duration {
 		g.heavy--
 		g.choosePath()
 	}
-	w.waited = now - w.since
-	c.counts.WaitDuration += w.waited
-	return w.waited
+	waited := now - w.since
+	c.counts.WaitDuration += waited
+	return waited
 }
 
 // reject counts a refusal and returns its error.

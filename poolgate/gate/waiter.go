@@ -10,9 +10,8 @@ import (
 // A waiter is one caller in the queue. All but ready is guarded by Gate.mu
 // while the waiter is queued. It is dequeued by whoever decides its outcome
 // (a release, the timer, Close, or the caller itself when its context ends).
-// Anybody but the caller then writes err or hold, and waited, and sends on
-// ready, in this order, so the caller that received may read them without the
-// lock.
+// Anybody but the caller then writes the outcome and sends on ready, in this
+// order, so the caller that received may read it without the lock.
 //
 // It takes 240 bytes with its channel, see TestAWaiterIsSmall.
 type waiter struct {
@@ -30,22 +29,23 @@ type waiter struct {
 	began     time.Duration // when its work did, see WithStart
 	deadline  time.Duration // when its context ends; 0 if never
 
-	ready  chan struct{} // capacity 1: the sender never blocks
-	hold   *hold         // the grant, where err is nil
-	waited time.Duration
-	err    error
+	ready chan struct{} // capacity 1: the sender never blocks
+
+	// The outcome, at most one of which is set: where neither is, ctx has ended.
+	hold    *hold
+	refused *RejectedError
 }
 
 func newWaiter() any { return &waiter{ready: make(chan struct{}, 1)} }
 
 // reset makes w fit to be used again, and lets go of what it referred to.
 func (w *waiter) reset() {
-	w.ctx, w.class, w.holder, w.hold, w.err, w.spared = nil, nil, nil, nil, nil, false
+	w.ctx, w.class, w.holder, w.hold, w.refused, w.spared = nil, nil, nil, nil, nil, false
 }
 
-// decide ends the wait with an error.
-func (w *waiter) decide(err error) {
-	w.err = err
+// decide ends the wait with a refusal, or because ctx has ended if that is nil.
+func (w *waiter) decide(refused *RejectedError) {
+	w.refused = refused
 	w.ready <- struct{}{}
 }
 
