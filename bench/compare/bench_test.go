@@ -1,27 +1,19 @@
 package compare
 
 import (
-	"context"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 )
 
 // BenchmarkUncontended has one goroutine, and permits enough.
 func BenchmarkUncontended(b *testing.B) {
-	ctx, cancel := context.WithCancel(b.Context())
-	defer cancel()
-	ctx = classOf(ctx, 0)
 	for _, one := range contenders {
 		b.Run("by="+one.name+"/limit=4/goroutines=1/hold=nothing", func(b *testing.B) {
 			c := one.make(b, 4, 1)
 			defer c.close()
-			b.ReportAllocs()
-			for b.Loop() {
-				if err := c.do(ctx, nothing.do); err != nil {
-					b.Fatal(err)
-				}
-			}
+			measure(b, c, load{goroutines: 1, hold: nothing})
 		})
 	}
 }
@@ -75,27 +67,61 @@ func forEachSize(f func(limit, goroutines int)) {
 	}
 }
 
-// measure reports, beside the time and the allocations of an acquire and
-// release, how long the waits were and how much longer the longest than the
-// usual: what is unfair, or forgotten, shows there.
+// acquires is how many acquires are measured at once: enough for each goroutine
+// to wait several times in a queue of full length, or to take a fraction of a
+// second.
+func (l load) acquires() int {
+	switch {
+	case l.goroutines == 1:
+		return 1_000_000
+	case l.hold.name == sleep.name:
+		return max(2*l.goroutines, 2000)
+	}
+	return max(20*l.goroutines, 100_000)
+}
+
+// measure reports, for each acquire and release and not for the load as a whole,
+// the time, the processor's time and the allocations, and how long the waits were and how much longer
+// the longest than the usual: what is unfair, or forgotten, shows there.
 func measure(b *testing.B, c contender, l load) {
-	// To read the clock twice for each acquire would take as long as the
-	// acquire, where nobody holds a permit for long.
-	if l.sampled = 8; l.hold.name == sleep.name {
+	// To read the clock twice for each acquire takes as long as the acquire,
+	// where nobody holds a permit for long.
+	switch {
+	case l.goroutines == 1:
+		l.sampled = 1000
+	case l.hold.name == sleep.name:
 		l.sampled = 1
+	default:
+		l.sampled = 8
+	}
+	n := l.acquires()
+	var all outcome
+	for range b.N {
+		o := l.run(b.Context(), c, n)
+		if o.failed != nil {
+			b.Fatal(o.failed)
+		}
+		all.took += o.took
+		all.cpu += o.cpu
+		all.allocs += o.allocs
+		all.bytes += o.bytes
+		all.gaveUp += o.gaveUp
+		all.waits = append(all.waits, o.waits...)
+	}
+	slices.Sort(all.waits)
+	per := func(x float64) float64 { return x / float64(n) / float64(b.N) }
+	b.ReportMetric(per(float64(all.took)), "ns/op")
+	if all.cpu > 0 {
+		b.ReportMetric(per(float64(all.cpu)), "cpu-ns/op")
 	}
 	b.ReportAllocs()
-	o := l.run(b.Context(), c, b.N, b.ResetTimer, b.StopTimer)
-	if o.failed != nil {
-		b.Fatal(o.failed)
-	}
-	if len(o.waits) > 0 {
-		p50, p99 := o.quantile(0.5), o.quantile(0.99)
-		b.ReportMetric(float64(p50.Nanoseconds()), "p50-ns")
-		b.ReportMetric(float64(p99.Nanoseconds()), "p99-ns")
-		b.ReportMetric(float64(p99)/float64(p50), "p99/p50")
-	}
+	b.ReportMetric(per(float64(all.allocs)), "allocs/op")
+	b.ReportMetric(per(float64(all.bytes)), "B/op")
+	p50, p99 := all.quantile(0.5), all.quantile(0.99)
+	b.ReportMetric(float64(p50), "p50-ns")
+	b.ReportMetric(float64(p99), "p99-ns")
+	b.ReportMetric(float64(p99)/float64(p50), "p99/p50")
 	if l.impatient > 0 {
-		b.ReportMetric(float64(o.gaveUp)/float64(b.N), "cancelled/op")
+		b.ReportMetric(per(float64(all.gaveUp)), "cancelled/op")
 	}
 }

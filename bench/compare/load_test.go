@@ -37,20 +37,26 @@ type load struct {
 
 // An outcome is what became of a load.
 type outcome struct {
+	took   time.Duration   // from the first acquire to the last release
+	cpu    time.Duration   // that the process has used meanwhile; 0 if not known
+	allocs uint64          // objects
+	bytes  uint64          // that these take
 	waits  []time.Duration // of those that were let in, in ascending order
 	gaveUp int             // how many of the impatient were not let in
 	failed error           // of one that was not impatient, if any
 }
 
 // run has c carry n acquires of the load. Those before each goroutine has had
-// one do not count: until then the queue is still growing. It calls begin as
-// the first that counts is about to start, and end after the last.
-func (l load) run(ctx context.Context, c contender, n int, begin, end func()) outcome {
+// one do not count: until then the queue is still growing.
+func (l load) run(ctx context.Context, c contender, n int) outcome {
 	// As a request's context has, so that to wait is to wait for two things.
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var (
 		all    outcome
+		before runtime.MemStats
+		cpu    time.Duration // this, before and start are set before fresh is negative
+		start  time.Time
 		failed atomic.Pointer[error]
 		fresh  atomic.Int64 // goroutines that have not had one
 		taken  atomic.Int64 // acquires that count
@@ -60,7 +66,7 @@ func (l load) run(ctx context.Context, c contender, n int, begin, end func()) ou
 	)
 	fresh.Store(int64(l.goroutines))
 	work := func(ctx context.Context) error {
-		var start, granted time.Time
+		var came, granted time.Time
 		measured := false
 		hold := func() {
 			if measured {
@@ -72,17 +78,19 @@ func (l load) run(ctx context.Context, c contender, n int, begin, end func()) ou
 			return err
 		}
 		if fresh.Add(-1) == 0 {
-			begin()
+			runtime.ReadMemStats(&before)
+			start, cpu = time.Now(), cpuTime()
+			fresh.Store(-1)
 		}
 		for {
 			i := -1
-			if fresh.Load() <= 0 {
+			if fresh.Load() < 0 {
 				if i = int(taken.Add(1) - 1); i >= n {
 					return nil
 				}
 			}
 			if measured = i >= 0 && i%l.sampled == 0; measured {
-				start = time.Now()
+				came = time.Now()
 			}
 			if i >= 0 && l.impatient > 0 && i%l.impatient == 0 {
 				ctx, cancel := context.WithTimeout(ctx, l.patience)
@@ -95,7 +103,7 @@ func (l load) run(ctx context.Context, c contender, n int, begin, end func()) ou
 				return err
 			}
 			if measured {
-				waits[i/l.sampled] = max(1, granted.Sub(start))
+				waits[i/l.sampled] = max(1, granted.Sub(came))
 			}
 		}
 	}
@@ -107,7 +115,10 @@ func (l load) run(ctx context.Context, c contender, n int, begin, end func()) ou
 		})
 	}
 	wg.Wait()
-	end()
+	all.took, all.cpu = time.Since(start), cpuTime()-cpu
+	var after runtime.MemStats
+	runtime.ReadMemStats(&after)
+	all.allocs, all.bytes = after.Mallocs-before.Mallocs, after.TotalAlloc-before.TotalAlloc
 	if err := failed.Load(); err != nil {
 		all.failed = *err
 	}
