@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 )
 
@@ -56,16 +57,32 @@ type Class struct {
 
 type classKey struct{}
 
+// classContext is a context that carries the name of a class. Whoever asks for
+// classKey gets the context itself.
+type classContext struct {
+	context.Context
+	name  string
+	found atomic.Pointer[class] // the one of that name, in the gate that asked last
+}
+
+func (c *classContext) Value(key any) any {
+	if key == (classKey{}) {
+		return c
+	}
+	return c.Context.Value(key)
+}
+
 // WithClass returns a context whose holder acquires permits of the class of
 // that name, from every gate that has classes. A gate that has none ignores it.
 func WithClass(ctx context.Context, name string) context.Context {
-	return context.WithValue(ctx, classKey{}, name)
+	return &classContext{Context: ctx, name: name}
 }
 
 // A class is a Class with those who are in it. All is guarded by Gate.mu but
-// the embedded configuration, which does not change.
+// the embedded configuration and gate, which do not change.
 type class struct {
 	Class
+	gate     *Gate
 	inFlight int
 	queue    queue
 	passed   int // how often the head was passed over

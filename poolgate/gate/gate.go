@@ -61,6 +61,9 @@ func New(config Config) (*Gate, error) {
 		lane:    newLane(epoch, config),
 		limit:   config.Limit,
 	}
+	for c := range g.everyClass {
+		c.gate = g
+	}
 	g.choosePath()
 	return g, nil
 }
@@ -188,14 +191,20 @@ func (g *Gate) ClassOf(ctx context.Context) string {
 
 // classOf returns the class that ctx carries.
 func (g *Gate) classOf(ctx context.Context) (*class, error) {
-	name, ok := ctx.Value(classKey{}).(string)
+	carrier, ok := ctx.(*classContext) // no search, where nothing was added since
 	if !ok {
-		return g.classes[0], nil
+		if carrier, ok = ctx.Value(classKey{}).(*classContext); !ok {
+			return g.classes[0], nil
+		}
 	}
-	if c := g.named(name); c != nil {
+	if c := carrier.found.Load(); c != nil && c.gate == g {
 		return c, nil
 	}
-	return nil, unknownClass(name)
+	if c := g.named(carrier.name); c != nil {
+		carrier.found.Store(c)
+		return c, nil
+	}
+	return nil, unknownClass(carrier.name)
 }
 
 func (g *Gate) named(name string) *class {
