@@ -36,7 +36,7 @@ func DefaultConfig() Config {
 		Workloads: Workloads(),
 		Ways:      Ways(),
 		Deadline:  200 * time.Millisecond,
-		Rates:     []float64{0.5, 0.8, 0.9, 1, 1.2, 1.5, 2, 3, 5, 10},
+		Rates:     []float64{0.5, 0.8, 1, 1.5, 2, 3, 5, 10},
 		Floods:    []float64{3, 10},
 		WebShare:  0.3,
 		Warmup:    2 * time.Second,

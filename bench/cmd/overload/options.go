@@ -39,8 +39,8 @@ PostgreSQL of its own and takes it down at the end. It writes nothing to the
 database.
 
 Examples
-  overload                    everything, in about fifteen minutes
-  overload --quick            less of it, in about two
+  overload                    everything, in about twenty minutes
+  overload --quick            less of it, in about three
   overload --workloads wait --rates 1,3,10 --rounds 0
 
 Flags
