@@ -42,7 +42,7 @@ func (g *Gate) tick() {
 		g.wake(now, g.stuck.patience())
 	}
 	observers := g.observers
-	g.mu.Unlock()
+	g.unlock()
 	report(observers, leaks...)
 }
 

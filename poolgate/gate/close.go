@@ -8,7 +8,7 @@ import "context"
 // Pausing twice is pausing once.
 func (g *Gate) Pause() {
 	g.mu.Lock()
-	defer g.mu.Unlock()
+	defer g.unlock()
 	g.paused, g.barred = true, true
 	g.choosePath()
 }
@@ -17,7 +17,7 @@ func (g *Gate) Pause() {
 // nothing.
 func (g *Gate) Resume() {
 	g.mu.Lock()
-	defer g.mu.Unlock()
+	defer g.unlock()
 	g.paused, g.barred = false, g.closed
 	g.choosePath()
 	g.serve(g.now())
@@ -29,7 +29,7 @@ func (g *Gate) Resume() {
 // again.
 func (g *Gate) Close() {
 	g.mu.Lock()
-	defer g.mu.Unlock()
+	defer g.unlock()
 	g.close()
 }
 
@@ -41,7 +41,7 @@ func (g *Gate) Drain(ctx context.Context) error {
 	g.mu.Lock()
 	g.close()
 	if g.isEmpty() {
-		g.mu.Unlock()
+		g.unlock()
 		return nil
 	}
 	if g.drained == nil {
@@ -49,7 +49,7 @@ func (g *Gate) Drain(ctx context.Context) error {
 		g.choosePath()
 	}
 	drained := g.drained
-	g.mu.Unlock()
+	g.unlock()
 	select {
 	case <-drained:
 		return nil
@@ -65,7 +65,7 @@ func (g *Gate) close() {
 	now := g.now()
 	for c := range g.everyClass {
 		for w := c.queue.head; w != nil; w = c.queue.head {
-			w.decide(g.rejectWaiter(w, now, ErrClosed))
+			g.decide(w, g.rejectWaiter(w, now, ErrClosed))
 		}
 	}
 }

@@ -80,7 +80,7 @@ func (g *Gate) breakDeadlock(now time.Duration) {
 			err.Holders = append(err.Holders, info)
 		}
 	}
-	victim.decide(err)
+	g.decide(victim, err)
 }
 
 // waitingHolders are the waiters, by their goroutine, that hold a permit.

@@ -35,6 +35,8 @@ type Gate struct {
 	lastWait time.Duration
 	served   uint64 // waiters that were given a permit
 
+	decided, lastDecided *waiter // those to be woken, see unlock
+
 	clock     clock
 	stuck     stuck
 	overload  overload
@@ -238,7 +240,7 @@ func (g *Gate) SetLimit(n int) error {
 	g.limit = n
 	g.serve(g.now())
 	observers := g.observers
-	g.mu.Unlock()
+	g.unlock()
 	if change.Old != change.New {
 		for _, o := range observers {
 			if o.LimitChange != nil {
@@ -276,7 +278,7 @@ func (g *Gate) acquire(ctx context.Context, done error, c *class, r Request) (Pe
 	if g.heavy > 0 {
 		g.serve(w.since) // it may be its turn
 	}
-	g.mu.Unlock()
+	g.unlock()
 
 	end.waits(ctx)
 	p, waited, err := g.wait(ctx, w)
@@ -297,12 +299,12 @@ func (g *Gate) wait(ctx context.Context, w *waiter) (Permit, time.Duration, erro
 			waited := g.dequeue(w, g.now())
 			w.class.counts.Canceled++
 			g.serve(w.since + waited) // its weight may have been in the way
-			g.mu.Unlock()
+			g.unlock()
 			g.recycle(w)
 			return Permit{}, waited, ctx.Err()
 		}
 		g.mu.Unlock()
-		<-w.ready // decided before we had the lock: already sent
+		<-w.ready // decided before we had the lock: it is about to be sent
 	}
 	h, refused, since := w.hold, w.refused, w.since
 	g.recycle(w)
@@ -338,8 +340,12 @@ const yieldEvery = 4
 
 // release gives p back and serves whoever waits for it.
 func (g *Gate) release(p Permit) {
-	g.mu.Lock()
 	h := p.hold
+	now := time.Duration(0)
+	if h.stamped { // which only changes while the permit is not out: the clock need not be read under the lock
+		now = g.now()
+	}
+	g.mu.Lock()
 	if h.turn != p.turn {
 		g.mu.Unlock()
 		panic("gate: Release of a permit that was released before")
@@ -353,12 +359,14 @@ func (g *Gate) release(p Permit) {
 		g.mu.Unlock()
 		return
 	}
-	g.releaseLong(p)
+	if now == 0 {
+		now = g.now()
+	}
+	g.releaseLong(h, now)
 }
 
 // releaseLong is called with g.mu held, and returns without.
-func (g *Gate) releaseLong(p Permit) {
-	h, now := p.hold, g.now()
+func (g *Gate) releaseLong(h *hold, now time.Duration) {
 	end, leak := Release{Class: h.class.Name, Weight: h.weight}, h.leak(now)
 	if h.stamped {
 		end.Held = now - h.since
@@ -368,7 +376,7 @@ func (g *Gate) releaseLong(p Permit) {
 	observers := g.observers
 	g.giveBack(h)
 	yield := g.serve(now) && g.served%yieldEvery == 0
-	g.mu.Unlock()
+	g.unlock()
 	for _, o := range observers {
 		if o.Release != nil {
 			o.Release(end)
@@ -392,7 +400,7 @@ func (g *Gate) releaseLong(p Permit) {
 // gets it, in Chunked mode within the same wave.
 func (g *Gate) decline(p Permit) {
 	g.mu.Lock()
-	defer g.mu.Unlock()
+	defer g.unlock()
 	c := p.hold.class
 	if c != g.lane {
 		g.wave -= p.hold.weight

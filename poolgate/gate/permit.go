@@ -72,8 +72,12 @@ func (h *hold) reset() {
 	h.turn++
 	h.out, h.weight = false, 1
 	h.since, h.stamped, h.reported, h.holder = 0, false, false, nil
-	h.owner.Store(0)
-	h.stack.Store(nil)
+	if h.owner.Load() != 0 { // to store costs more than to look
+		h.owner.Store(0)
+	}
+	if h.stack.Load() != nil {
+		h.stack.Store(nil)
+	}
 }
 
 // callStack is who called Acquire.

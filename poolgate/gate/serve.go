@@ -102,7 +102,7 @@ func (g *Gate) admit(c *class, now time.Duration) bool {
 	case w.ctx.Err() != nil:
 		g.dequeue(w, now)
 		c.counts.Canceled++
-		w.decide(nil)
+		g.decide(w, nil)
 		return false
 	case waited >= c.MaxWait && g.refuse(w, now, ErrWaitTimeout): // the timer is late
 		return false
@@ -120,8 +120,34 @@ func (g *Gate) admit(c *class, now time.Duration) bool {
 	c.history.wait(now, waited)
 	g.lastWait = waited
 	g.served++
-	w.ready <- struct{}{}
+	g.decide(w, nil)
 	return true
+}
+
+// decide ends the wait of w, which has left its queue: with a refusal if there is
+// one, with the permit that it was given, or else because its context has ended.
+func (g *Gate) decide(w *waiter, refused *RejectedError) {
+	w.refused = refused
+	if g.lastDecided == nil {
+		g.decided = w
+	} else {
+		g.lastDecided.next = w
+	}
+	g.lastDecided = w
+}
+
+// unlock unlocks g.mu and wakes those that were decided meanwhile: to wake a
+// goroutine takes longer than to decide about it, and others want the lock.
+func (g *Gate) unlock() {
+	w := g.decided
+	g.decided, g.lastDecided = nil, nil
+	g.mu.Unlock()
+	for w != nil {
+		next := w.next
+		w.next = nil
+		w.ready <- struct{}{} // from here on it is somebody else's
+		w = next
+	}
 }
 
 // nextClass returns the class whose turn it is, or nil if nobody waits who
@@ -190,7 +216,7 @@ func (g *Gate) refuse(w *waiter, now time.Duration, reason error) bool {
 	if g.spare(w, reason) {
 		return false
 	}
-	w.decide(g.rejectWaiter(w, now, reason))
+	g.decide(w, g.rejectWaiter(w, now, reason))
 	return true
 }
 

@@ -10,8 +10,8 @@ import (
 // A waiter is one caller in the queue. All but ready is guarded by Gate.mu
 // while the waiter is queued. It is dequeued by whoever decides its outcome
 // (a release, the timer, Close, or the caller itself when its context ends).
-// Anybody but the caller then writes the outcome and sends on ready, in this
-// order, so the caller that received may read it without the lock.
+// Anybody but the caller then writes the outcome and, having unlocked, sends on
+// ready, in this order, so the caller that received may read it without the lock.
 //
 // It takes 240 bytes with its channel, see TestAWaiterIsSmall.
 type waiter struct {
@@ -41,12 +41,6 @@ func newWaiter() any { return &waiter{ready: make(chan struct{}, 1)} }
 // reset makes w fit to be used again, and lets go of what it referred to.
 func (w *waiter) reset() {
 	w.ctx, w.class, w.holder, w.hold, w.refused, w.spared = nil, nil, nil, nil, nil, false
-}
-
-// decide ends the wait with a refusal, or because ctx has ended if that is nil.
-func (w *waiter) decide(refused *RejectedError) {
-	w.refused = refused
-	w.ready <- struct{}{}
 }
 
 // goroutine returns the identity of the calling goroutine, as in the stacks
