@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"database/sql/driver"
+	"sync/atomic"
 
 	"github.com/poolgate/poolgate/poolgate/gate"
 )
@@ -19,6 +20,7 @@ type connector struct {
 	readOnly  bool    // the server refuses writes
 	facade    *sql.DB // the gated pool itself; set before it is first used
 	onClose   func() error
+	shape     atomic.Pointer[shape] // of the last connection
 }
 
 // open returns the gated *sql.DB. onClose is called when it is closed, after it

@@ -3,6 +3,7 @@ package poolgate
 import (
 	"context"
 	"database/sql/driver"
+	"reflect"
 )
 
 // database/sql asks a connection which optional interfaces it has, and goes
@@ -19,27 +20,46 @@ import (
 // The types below are no larger than a pointer: to show an interface costs no
 // allocation.
 
-// shaped returns l in the shape of the driver's connection.
+// A shape is what a type of connection offers.
+type shape struct {
+	of                     reflect.Type
+	execs, queries, resets bool
+}
+
+func shapeOf(conn driver.Conn) *shape {
+	return &shape{
+		of: reflect.TypeOf(conn),
+		//lint:ignore SA1019 old drivers have nothing else
+		execs: offers[driver.ExecerContext](conn) || offers[driver.Execer](conn),
+		//lint:ignore SA1019 old drivers have nothing else
+		queries: offers[driver.QueryerContext](conn) || offers[driver.Queryer](conn),
+		resets:  offers[driver.SessionResetter](conn) && offers[driver.Validator](conn),
+	}
+}
+
+// shaped returns l in the shape of the driver's connection. A driver mostly has
+// connections of one type, so the shape of the last is remembered.
 func shaped(l *lease) driver.Conn {
-	//lint:ignore SA1019 old drivers have nothing else
-	execs := offers[driver.ExecerContext](l.conn) || offers[driver.Execer](l.conn)
-	//lint:ignore SA1019 old drivers have nothing else
-	queries := offers[driver.QueryerContext](l.conn) || offers[driver.Queryer](l.conn)
-	resets := offers[driver.SessionResetter](l.conn) && offers[driver.Validator](l.conn)
+	last := &l.connector.shape
+	s := last.Load()
+	if s == nil || s.of != reflect.TypeOf(l.conn) {
+		s = shapeOf(l.conn)
+		last.Store(s)
+	}
 	switch {
-	case execs && queries && resets:
+	case s.execs && s.queries && s.resets:
 		return resetting{execQuerying{l}}
-	case execs && queries:
+	case s.execs && s.queries:
 		return execQuerying{l}
-	case execs && resets:
+	case s.execs && s.resets:
 		return execResetting{execing{l}}
-	case execs:
+	case s.execs:
 		return execing{l}
-	case queries && resets:
+	case s.queries && s.resets:
 		return queryResetting{querying{l}}
-	case queries:
+	case s.queries:
 		return querying{l}
-	case resets:
+	case s.resets:
 		return plainResetting{l}
 	}
 	return l
