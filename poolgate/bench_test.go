@@ -51,7 +51,7 @@ func (nullTx) Rollback() error { return nil }
 
 // BenchmarkCheckout compares one statement through the bare pool and through
 // the gate, on a driver that costs nothing: the difference is what the façade
-// adds to a checkout.
+// adds to a checkout, and to one that is observed.
 func BenchmarkCheckout(b *testing.B) {
 	bare := sql.OpenDB(nullConnector{})
 	defer bare.Close()
@@ -60,11 +60,20 @@ func BenchmarkCheckout(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer gated.Close()
+	observed, err := poolgate.Wrap(sql.OpenDB(nullConnector{}), poolgate.Config{Gate: gate.Config{Limit: 4}, CloseInner: true})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer observed.Close()
+	observed.Observe(poolgate.Observer{
+		Gate:  gate.Observer{AcquireEnd: func(context.Context, gate.AcquireEnd) {}, Release: func(gate.Release) {}},
+		Lease: func(context.Context, poolgate.LeaseStart) func(poolgate.LeaseEnd) { return func(poolgate.LeaseEnd) {} },
+	})
 	ctx := b.Context()
 	for _, pool := range []struct {
 		name string
 		db   *sql.DB
-	}{{"bare", bare}, {"gated", gated.DB}} {
+	}{{"bare", bare}, {"gated", gated.DB}, {"observed", observed.DB}} {
 		b.Run("call=exec/pool="+pool.name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {

@@ -60,8 +60,9 @@ type LeaseEnd struct {
 }
 
 // Observe has o told of what happens from now on, beside other observers, until
-// stop is called. What is checked out already is not observed. A checkout costs
-// about a microsecond more while anybody observes, and nothing otherwise.
+// stop is called. What is checked out already is not observed. A checkout takes
+// 0.4 µs and 3 allocations more while anybody observes, see BenchmarkCheckout, and
+// nothing otherwise.
 func (db *DB) Observe(o Observer) (stop func()) {
 	stopGate := db.gate.Observe(o.Gate)
 	db.observers.add(&o)

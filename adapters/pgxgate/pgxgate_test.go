@@ -3,7 +3,6 @@ package pgxgate
 import (
 	"context"
 	"database/sql"
-	"database/sql/driver"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -30,7 +29,7 @@ func (suite) Open(dsn string, config poolgate.Config) (*poolgate.DB, error) {
 	return Open(dsn, config)
 }
 
-func (suite) Connector(dsn string) (driver.Connector, error) { return NewConnector(dsn) }
+func (suite) Connector(dsn string) (conformance.Connector, error) { return NewConnector(dsn) }
 
 var types = pgtype.NewMap()
 

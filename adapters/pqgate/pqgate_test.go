@@ -30,7 +30,7 @@ func (suite) Open(dsn string, config poolgate.Config) (*poolgate.DB, error) {
 	return Open(dsn, config)
 }
 
-func (suite) Connector(dsn string) (driver.Connector, error) { return NewConnector(dsn) }
+func (suite) Connector(dsn string) (conformance.Connector, error) { return NewConnector(dsn) }
 
 func (suite) Array(dest any) any { return pq.Array(dest) }
 

@@ -10,8 +10,7 @@ import (
 	"gorm.io/gorm"
 	"gorm.io/gorm/logger"
 
-	"github.com/poolgate/poolgate/adapters/pgxgate"
-	"github.com/poolgate/poolgate/adapters/pqgate"
+	"github.com/poolgate/poolgate/internal/bothdrivers"
 	"github.com/poolgate/poolgate/internal/pgserver"
 	"github.com/poolgate/poolgate/poolgate"
 	"github.com/poolgate/poolgate/poolgate/gate"
@@ -34,13 +33,11 @@ func open(db *poolgate.DB) (*gorm.DB, error) {
 
 // forBoth runs a test over both drivers, on a new table of accounts.
 func forBoth(t *testing.T, limit int, test func(t *testing.T, db *poolgate.DB, orm *gorm.DB)) {
-	for driver, openPool := range map[string]func(string, poolgate.Config) (*poolgate.DB, error){
-		"pgx": pgxgate.Open, "pq": pqgate.Open,
-	} {
-		t.Run(driver, func(t *testing.T) {
+	for _, driver := range bothdrivers.All {
+		t.Run(driver.Name, func(t *testing.T) {
 			dsn := pgserver.ForTest(t).CreateDatabase(t)
 			ignored := goleak.IgnoreCurrent()
-			db, err := openPool(dsn, poolgate.Config{Gate: gate.Config{Limit: limit}})
+			db, err := driver.Open(dsn, poolgate.Config{Gate: gate.Config{Limit: limit}})
 			if err != nil {
 				t.Fatal(err)
 			}

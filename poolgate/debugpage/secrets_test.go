@@ -9,8 +9,7 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/poolgate/poolgate/adapters/pgxgate"
-	"github.com/poolgate/poolgate/adapters/pqgate"
+	"github.com/poolgate/poolgate/internal/bothdrivers"
 	"github.com/poolgate/poolgate/internal/pgserver"
 	"github.com/poolgate/poolgate/poolgate"
 	"github.com/poolgate/poolgate/poolgate/debugpage"
@@ -22,17 +21,11 @@ var secrets = []string{"hunter2", "48151623"}
 
 func TestSecrets(t *testing.T) {
 	server := pgserver.ForTest(t)
-	for _, driver := range []struct {
-		name string
-		open func(string, poolgate.Config) (*poolgate.DB, error)
-	}{
-		{"pgx", pgxgate.Open},
-		{"pq", pqgate.Open},
-	} {
-		t.Run(driver.name, func(t *testing.T) {
+	for _, driver := range bothdrivers.All {
+		t.Run(driver.Name, func(t *testing.T) {
 			dsn := withPassword(t, server.CreateDatabase(t))
 			leaks := goleak.IgnoreCurrent()
-			db, err := driver.open(dsn, poolgate.Config{Gate: gate.Config{Limit: 20, LeakAfter: 1, StackEvery: 1}})
+			db, err := driver.Open(dsn, poolgate.Config{Gate: gate.Config{Limit: 20, LeakAfter: 1, StackEvery: 1}})
 			must(t, err)
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()

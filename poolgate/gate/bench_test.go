@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"golang.org/x/sync/semaphore"
 
@@ -77,6 +78,43 @@ func BenchmarkUncontended(b *testing.B) {
 }
 
 func nothing() {}
+
+// BenchmarkWatched is BenchmarkUncontended with somebody who wants to know more.
+func BenchmarkWatched(b *testing.B) {
+	observer := gate.Observer{
+		AcquireEnd: func(context.Context, gate.AcquireEnd) {},
+		Release:    func(gate.Release) {},
+	}
+	for _, w := range []struct {
+		name     string
+		config   gate.Config
+		observed bool
+	}{
+		{"nothing", gate.Config{Limit: 4}, false},
+		{"observer", gate.Config{Limit: 4}, true},
+		{"leakafter", gate.Config{Limit: 4, LeakAfter: time.Minute}, false},
+		{"stackevery1", gate.Config{Limit: 4, StackEvery: 1}, false},
+	} {
+		b.Run("by="+w.name, func(b *testing.B) {
+			g, err := gate.New(w.config)
+			if err != nil {
+				b.Fatal(err)
+			}
+			if w.observed {
+				defer g.Observe(observer)()
+			}
+			ctx := context.Background()
+			b.ReportAllocs()
+			for b.Loop() {
+				p, err := g.Acquire(ctx)
+				if err != nil {
+					b.Fatal(err)
+				}
+				p.Release()
+			}
+		})
+	}
+}
 
 // BenchmarkContended: many goroutines, few permits. With hold=yield the holder
 // lets others run while it has the permit, so that they do have to wait.

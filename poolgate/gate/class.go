@@ -22,8 +22,8 @@ var ErrUnknownClass = errors.New("gate: unknown class")
 const maxPassed = 16
 
 // A Class is a kind of caller: the web's requests, the nightly reports. Each
-// has a queue of its own, first in, first out. Which queue a permit goes to is
-// decided as it becomes free:
+// has a queue of its own, first in, first out unless Config.Shed has it
+// otherwise. Which queue a permit goes to is decided as it becomes free:
 //
 //  1. to a waiter that was passed over 16 times,
 //  2. to a class that has less than its Reserved in flight,

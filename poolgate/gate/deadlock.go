@@ -149,7 +149,7 @@ const (
 )
 
 // addStacks adds where each holder stands. It stops the world for as long as it
-// takes to print the stacks of all goroutines: about 2 µs for each.
+// takes to print the stacks of all goroutines.
 func addStacks(holders []HolderInfo) {
 	if runtime.NumGoroutine() > maxGoroutines {
 		return

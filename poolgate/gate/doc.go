@@ -27,11 +27,13 @@
 //     the limit was lowered: nobody is thrown out.
 //   - A permit that is given back goes straight to the longest waiter of the
 //     class whose turn it is. A newcomer never overtakes its queue, and nobody
-//     starves.
+//     starves; but for a queue that stands, where Config.Shed has it served from
+//     its end.
 //   - A context that is done beats a free permit, and a waiter whose context
 //     ended or whose time is up is never served. A waiter that is cancelled
 //     in the instant of its grant passes the permit on to the next one.
 //   - Acquire and Release allocate nothing while nobody waits, and reuse
 //     their waiters otherwise.
-//   - A gate has no goroutine of its own, only a timer while somebody waits.
+//   - A gate has no goroutine of its own, only a timer while somebody waits, or
+//     while permits are out whose Config.LeakAfter is to be looked after.
 package gate

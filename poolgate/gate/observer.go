@@ -68,8 +68,8 @@ type Leak struct {
 }
 
 // Observe has o told of what happens from now on, beside other observers, until
-// stop is called. Acquire and Release cost some 100 ns more while anybody
-// observes, and nothing otherwise.
+// stop is called. Acquire and Release together take 160 ns more while anybody
+// observes, see BenchmarkWatched, and nothing otherwise.
 func (g *Gate) Observe(o Observer) (stop func()) {
 	g.mu.Lock()
 	defer g.mu.Unlock()

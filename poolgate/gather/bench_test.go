@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/poolgate/poolgate/internal/bothdrivers"
 	"github.com/poolgate/poolgate/internal/pgserver"
 	"github.com/poolgate/poolgate/poolgate"
 	"github.com/poolgate/poolgate/poolgate/gate"
@@ -25,9 +26,9 @@ type item struct {
 // all keys.
 func BenchmarkGather(b *testing.B) {
 	server := pgserver.ForTest(b)
-	for _, driver := range drivers {
-		b.Run("driver="+driver.name, func(b *testing.B) {
-			db, err := driver.open(server.CreateDatabase(b), poolgate.Config{Gate: gate.Config{Limit: 16}})
+	for _, driver := range bothdrivers.All {
+		b.Run("driver="+driver.Name, func(b *testing.B) {
+			db, err := driver.Open(server.CreateDatabase(b), poolgate.Config{Gate: gate.Config{Limit: 16}})
 			must(b, err)
 			exec(b, db, "CREATE TABLE items (id int PRIMARY KEY, data text NOT NULL)")
 			exec(b, db, "INSERT INTO items SELECT n, 'item ' || n FROM generate_series(1, 1000) n")

@@ -9,8 +9,7 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/poolgate/poolgate/adapters/pgxgate"
-	"github.com/poolgate/poolgate/adapters/pqgate"
+	"github.com/poolgate/poolgate/internal/bothdrivers"
 	"github.com/poolgate/poolgate/internal/pgserver"
 	"github.com/poolgate/poolgate/poolgate"
 	"github.com/poolgate/poolgate/poolgate/gate"
@@ -19,14 +18,6 @@ import (
 )
 
 func TestMain(m *testing.M) { pgserver.Main(m) }
-
-var drivers = []struct {
-	name string
-	open func(string, poolgate.Config) (*poolgate.DB, error)
-}{
-	{"pgx", pgxgate.Open},
-	{"pq", pqgate.Open},
-}
 
 var consistencies = []gather.Consistency{gather.Independent, gather.Snapshot, gather.Serial}
 
@@ -53,11 +44,11 @@ func (f *fixture) sleeping(t testing.TB) int {
 func onBoth(t *testing.T, f func(run func(name string, test func(t *testing.T, db *fixture)))) {
 	t.Helper()
 	server := pgserver.ForTest(t)
-	for _, driver := range drivers {
-		t.Run(driver.name, func(t *testing.T) {
+	for _, driver := range bothdrivers.All {
+		t.Run(driver.Name, func(t *testing.T) {
 			dsn := server.CreateDatabase(t)
 			open := func(config gate.Config) *poolgate.DB {
-				db, err := driver.open(dsn, poolgate.Config{Gate: config})
+				db, err := driver.Open(dsn, poolgate.Config{Gate: config})
 				must(t, err)
 				return db
 			}

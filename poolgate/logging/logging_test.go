@@ -13,8 +13,7 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/poolgate/poolgate/adapters/pgxgate"
-	"github.com/poolgate/poolgate/adapters/pqgate"
+	"github.com/poolgate/poolgate/internal/bothdrivers"
 	"github.com/poolgate/poolgate/internal/pgserver"
 	"github.com/poolgate/poolgate/poolgate"
 	"github.com/poolgate/poolgate/poolgate/gate"
@@ -84,11 +83,11 @@ func must(t *testing.T, err error) {
 
 func TestLogging(t *testing.T) {
 	dsn := pgserver.ForTest(t).DSN()
-	for name, open := range map[string]func(string, poolgate.Config) (*poolgate.DB, error){"pgx": pgxgate.Open, "pq": pqgate.Open} {
-		t.Run(name, func(t *testing.T) {
+	for _, driver := range bothdrivers.All {
+		t.Run(driver.Name, func(t *testing.T) {
 			leaks := goleak.IgnoreCurrent()
 			ctx := context.Background()
-			db, err := open(dsn, poolgate.Config{Gate: gate.Config{Limit: 1, MaxWaiting: gate.NoWaiting, LeakAfter: 20 * time.Millisecond}})
+			db, err := driver.Open(dsn, poolgate.Config{Gate: gate.Config{Limit: 1, MaxWaiting: gate.NoWaiting, LeakAfter: 20 * time.Millisecond}})
 			must(t, err)
 			var out lines
 			observed := func(level slog.Level, o logging.Options) (stop func()) {
@@ -194,7 +193,7 @@ func TestLogging(t *testing.T) {
 			})
 
 			t.Run("a server that is not there is a warning", func(t *testing.T) {
-				away, err := open("postgres://me:hunter2@127.0.0.1:1/none?sslmode=disable", poolgate.Config{Gate: gate.Config{Limit: 1}})
+				away, err := driver.Open("postgres://me:hunter2@127.0.0.1:1/none?sslmode=disable", poolgate.Config{Gate: gate.Config{Limit: 1}})
 				must(t, err)
 				defer away.Close()
 				out.take(t, "")

@@ -12,8 +12,7 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/poolgate/poolgate/adapters/pgxgate"
-	"github.com/poolgate/poolgate/adapters/pqgate"
+	"github.com/poolgate/poolgate/internal/bothdrivers"
 	"github.com/poolgate/poolgate/internal/pgserver"
 	"github.com/poolgate/poolgate/poolgate"
 	"github.com/poolgate/poolgate/poolgate/gate"
@@ -22,14 +21,6 @@ import (
 )
 
 func TestMain(m *testing.M) { pgserver.Main(m) }
-
-var drivers = []struct {
-	name string
-	open func(string, poolgate.Config) (*poolgate.DB, error)
-}{
-	{"pgx", pgxgate.Open},
-	{"pq", pqgate.Open},
-}
 
 const schema = `
 	CREATE TABLE texts (text text NOT NULL);
@@ -54,11 +45,11 @@ func onBoth(t *testing.T, f func(run func(name string, test func(t *testing.T, d
 func onPool(t *testing.T, f func(run func(name string, test func(t *testing.T, pool *poolgate.DB)))) {
 	t.Helper()
 	server := pgserver.ForTest(t)
-	for _, driver := range drivers {
-		t.Run(driver.name, func(t *testing.T) {
+	for _, driver := range bothdrivers.All {
+		t.Run(driver.Name, func(t *testing.T) {
 			dsn := server.CreateDatabase(t)
 			open := func() *poolgate.DB {
-				pool, err := driver.open(dsn, poolgate.Config{Gate: gate.Config{Limit: 8}})
+				pool, err := driver.Open(dsn, poolgate.Config{Gate: gate.Config{Limit: 8}})
 				must(t, err)
 				return pool
 			}

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/poolgate/poolgate/internal/bothdrivers"
 	"github.com/poolgate/poolgate/internal/pgserver"
 	"github.com/poolgate/poolgate/poolgate"
 	"github.com/poolgate/poolgate/poolgate/gate"
@@ -224,9 +225,9 @@ func BenchmarkInsertMany(b *testing.B) {
 
 func benchmarkBoth(b *testing.B, schema string, f func(*testing.B, *sql.DB)) {
 	server := pgserver.ForTest(b)
-	for _, driver := range drivers {
-		b.Run("driver="+driver.name, func(b *testing.B) {
-			db, err := driver.open(server.CreateDatabase(b), poolgate.Config{Gate: gate.Config{Limit: 2}})
+	for _, driver := range bothdrivers.All {
+		b.Run("driver="+driver.Name, func(b *testing.B) {
+			db, err := driver.Open(server.CreateDatabase(b), poolgate.Config{Gate: gate.Config{Limit: 2}})
 			must(b, err)
 			if schema != "" {
 				exec(b, db, schema)

@@ -9,8 +9,7 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/poolgate/poolgate/adapters/pgxgate"
-	"github.com/poolgate/poolgate/adapters/pqgate"
+	"github.com/poolgate/poolgate/internal/bothdrivers"
 	"github.com/poolgate/poolgate/internal/pgserver"
 	"github.com/poolgate/poolgate/poolgate"
 	"github.com/poolgate/poolgate/poolgate/gate"
@@ -18,24 +17,16 @@ import (
 
 func TestMain(m *testing.M) { pgserver.Main(m) }
 
-var drivers = []struct {
-	name string
-	open func(string, poolgate.Config) (*poolgate.DB, error)
-}{
-	{"pgx", pgxgate.Open},
-	{"pq", pqgate.Open},
-}
-
 // onBoth runs f with each driver against a database of its own, and hands it
 // run, which is t.Run with a fresh pool. After each test nothing may be held:
 // no permit, no waiter, no connection, no goroutine.
 func onBoth(t *testing.T, schema string, f func(run func(name string, test func(t *testing.T, db *poolgate.DB)))) {
 	server := pgserver.ForTest(t)
-	for _, driver := range drivers {
-		t.Run(driver.name, func(t *testing.T) {
+	for _, driver := range bothdrivers.All {
+		t.Run(driver.Name, func(t *testing.T) {
 			dsn := server.CreateDatabase(t)
 			open := func() *poolgate.DB {
-				db, err := driver.open(dsn, poolgate.Config{Gate: gate.Config{Limit: 2, MaxWait: 5 * time.Second}})
+				db, err := driver.Open(dsn, poolgate.Config{Gate: gate.Config{Limit: 2, MaxWait: 5 * time.Second}})
 				must(t, err)
 				return db
 			}

@@ -10,22 +10,13 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/poolgate/poolgate/adapters/pgxgate"
-	"github.com/poolgate/poolgate/adapters/pqgate"
+	"github.com/poolgate/poolgate/internal/bothdrivers"
 	"github.com/poolgate/poolgate/internal/pgserver"
 	"github.com/poolgate/poolgate/poolgate"
 	"github.com/poolgate/poolgate/poolgate/gate"
 )
 
 func TestMain(m *testing.M) { pgserver.Main(m) }
-
-var drivers = []struct {
-	name string
-	open func(string, poolgate.Config) (*poolgate.DB, error)
-}{
-	{"pgx", pgxgate.Open},
-	{"pq", pqgate.Open},
-}
 
 // A fixture is a database with a few tables, and another like it, which is a
 // schema of the same.
@@ -45,12 +36,12 @@ const schema = `
 // test nothing may be held: no permit, no waiter, no connection, no goroutine.
 func onBoth(t *testing.T, f func(t *testing.T, run func(name string, test func(t *testing.T, db *fixture)))) {
 	server := pgserver.ForTest(t)
-	for _, driver := range drivers {
-		t.Run(driver.name, func(t *testing.T) {
+	for _, driver := range bothdrivers.All {
+		t.Run(driver.Name, func(t *testing.T) {
 			dsn := server.CreateDatabase(t)
 			dsns := []string{dsn, dsn + "&search_path=other"}
 			for _, dsn := range dsns {
-				db, err := driver.open(dsn, poolgate.Config{Gate: gate.Config{Limit: 1}})
+				db, err := driver.Open(dsn, poolgate.Config{Gate: gate.Config{Limit: 1}})
 				must(t, err)
 				exec(t, db, schema)
 				must(t, db.Close())
@@ -60,7 +51,7 @@ func onBoth(t *testing.T, f func(t *testing.T, run func(name string, test func(t
 					leaks := goleak.IgnoreCurrent()
 					var dbs []*poolgate.DB
 					for _, dsn := range dsns {
-						db, err := driver.open(dsn, poolgate.Config{
+						db, err := driver.Open(dsn, poolgate.Config{
 							Gate: gate.Config{Limit: 4, MaxWaiting: 100, MaxWait: 5 * time.Second},
 						})
 						must(t, err)

@@ -18,7 +18,7 @@ type Driver interface {
 	Open(dsn string, config poolgate.Config) (*poolgate.DB, error)
 
 	// Connector returns the connector that Open makes its pool of.
-	Connector(dsn string) (driver.Connector, error)
+	Connector(dsn string) (Connector, error)
 
 	// Array returns what to scan a PostgreSQL array into dest with, a pointer
 	// to a slice.
@@ -32,6 +32,13 @@ type Driver interface {
 	// finds out its backend's process by means that only that connection has,
 	// and returns what f returns for it.
 	Raw(conn *sql.Conn, f func(pid int) error) error
+}
+
+// Connector is what an adapter's connector can do.
+type Connector interface {
+	driver.Connector
+	Server() (host string, port int)
+	Database() string
 }
 
 // Run runs the suite.
@@ -58,6 +65,7 @@ func Run(t *testing.T, d Driver) {
 		{"deadlocks", testDeadlocks},
 		{"out of band", testOutOfBand},
 		{"closing", testClosing},
+		{"connectors", testConnector},
 		{"wrong DSNs", testWrongDSNs},
 	} {
 		t.Run(part.name, func(t *testing.T) { part.test(t, d) })

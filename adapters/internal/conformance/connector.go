@@ -1,11 +1,12 @@
-package pgxgate
+package conformance
 
 import (
 	"os"
 	"testing"
 )
 
-func TestConnector(t *testing.T) {
+// testConnector checks what a connector says of the server that a DSN names.
+func testConnector(t *testing.T, d Driver) {
 	for _, env := range []string{"PGHOST", "PGHOSTADDR", "PGPORT", "PGDATABASE", "PGUSER"} {
 		t.Setenv(env, "") // so that it is put back
 		os.Unsetenv(env)
@@ -24,7 +25,7 @@ func TestConnector(t *testing.T) {
 		{"one host of several ports is none", "postgres://me@one.example:1,one.example:2/orders", "", 0, "orders"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			c, err := NewConnector(test.dsn)
+			c, err := d.Connector(test.dsn)
 			if err != nil {
 				t.Fatal(err)
 			}
