@@ -49,9 +49,6 @@ type outcome struct {
 // run has c carry n acquires of the load. Those before each goroutine has had
 // one do not count: until then the queue is still growing.
 func (l load) run(ctx context.Context, c contender, n int) outcome {
-	// As a request's context has, so that to wait is to wait for two things.
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
 	var (
 		all    outcome
 		before runtime.MemStats
@@ -109,6 +106,9 @@ func (l load) run(ctx context.Context, c contender, n int) outcome {
 	}
 	for i := range l.goroutines {
 		wg.Go(func() {
+			// As a request has one, so that to wait is to wait for two things.
+			ctx, cancel := context.WithCancel(ctx)
+			defer cancel()
 			if err := work(classOf(ctx, i)); err != nil {
 				failed.Store(&err)
 			}
