@@ -21,7 +21,8 @@ import (
 
 // BenchmarkTracing compares a gated pool that is traced, one operation in a
 // hundred sampled, with one that is not, in turns. Each operation of the traced
-// one is in a span of the caller's, as a request would be. ratio is the median of
+// one is in a span of the caller's, as a request would be; what that costs by
+// itself is what other=caller says. ratio is the median of
 // the turns' throughputs; extra-cpu-µs/op is what an operation costs this process
 // more, which is less disturbed by what else the machine does.
 func BenchmarkTracing(b *testing.B) {
@@ -41,7 +42,7 @@ func BenchmarkTracing(b *testing.B) {
 			{"faithful-read", faithfulRead},
 			{"faithful-write", func(ctx context.Context, db *sql.DB) error { return faithfulWrite(ctx, db, Op{Kind: Write}) }},
 		} {
-			for _, other := range []string{"off", "spans", "spans+metrics"} {
+			for _, other := range []string{"off", "caller", "spans", "spans+metrics"} {
 				b.Run(fmt.Sprintf("driver=%s/statement=%s/limit=%d/callers=%d/other=%s", d, s.name, limit, limit, other), func(b *testing.B) {
 					fresh(b, bench, Idiomatic)
 					fill(b, bench, halfway)
@@ -61,6 +62,8 @@ func BenchmarkTracing(b *testing.B) {
 						fallthrough
 					case "spans":
 						opts = append(opts, tracing.WithTracerProvider(traces))
+						fallthrough
+					case "caller":
 						traced = inSpan(traces.Tracer("caller"), s.do)
 					}
 					var ratios []float64

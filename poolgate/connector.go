@@ -35,7 +35,7 @@ func (c *connector) open(onClose func() error) *sql.DB {
 // Connect takes a permit, then a connection of the inner pool. An error of
 // either is returned as it is.
 func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
-	l := &lease{connector: c, watch: c.observers.watch()}
+	l := &lease{connector: c, watch: c.observers.watch(ctx)}
 	err := l.open(ctx)
 	l.watch.start(ctx, c, err)
 	if err != nil {

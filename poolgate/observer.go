@@ -17,6 +17,12 @@ type Observer struct {
 	// Gate is told what happens at the gate.
 	Gate gate.Observer
 
+	// Filter tells whether Lease and Call are to be called for a checkout, with
+	// the context of the call that checks out. It is asked before that has its
+	// permit. A checkout of which nobody wants to know costs nothing more, and
+	// LeaseFromContext does not know it. Nil stands for all checkouts.
+	Filter func(ctx context.Context) bool
+
 	// Lease is called when a checkout has its permit and its connection, or
 	// has failed to get either, with the context of the call that checks out.
 	// The function that it returns, which may be nil, is called when the
@@ -116,13 +122,28 @@ func (o *observers) get() []*Observer {
 var leases atomic.Uint64
 
 // watch begins to watch a checkout, if anybody wants to know.
-func (o *observers) watch() *watch {
+func (o *observers) watch(ctx context.Context) *watch {
 	all := o.get()
+	for i, one := range all {
+		if one.wants(ctx) {
+			continue
+		}
+		some := slices.Clone(all[:i])
+		for _, one := range all[i+1:] {
+			if one.wants(ctx) {
+				some = append(some, one)
+			}
+		}
+		all = some
+		break
+	}
 	if len(all) == 0 {
 		return nil
 	}
 	return &watch{observers: all, at: time.Now()}
 }
+
+func (o *Observer) wants(ctx context.Context) bool { return o.Filter == nil || o.Filter(ctx) }
 
 // watch is a checkout that is observed. Its methods do nothing on nil. It is
 // used by one goroutine at a time, like the lease.

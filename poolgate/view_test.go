@@ -129,6 +129,53 @@ func TestObserve(t *testing.T) {
 		}
 	})
 
+	t.Run("who does not want to know of a checkout is not told, and the others are", func(t *testing.T) {
+		db, r := open(t, modern, limit(1))
+		var told []string
+		observer := func(name string, filter func(context.Context) bool) poolgate.Observer {
+			return poolgate.Observer{
+				Filter: filter,
+				Lease: func(context.Context, poolgate.LeaseStart) func(poolgate.LeaseEnd) {
+					told = append(told, name)
+					return func(poolgate.LeaseEnd) { told = append(told, name+" end") }
+				},
+				Call: func(_ context.Context, c poolgate.Call) { told = append(told, name+" "+c.Kind) },
+			}
+		}
+		mine := func(ctx context.Context) bool { return ctx.Value(ctxKey{}) == "mine" }
+		for _, test := range []struct {
+			others bool
+			ctx    context.Context
+			want   string
+			known  bool // to the driver
+		}{
+			{false, context.Background(), "", false},
+			{false, ctx, "picky, picky exec, picky end", true},
+			{true, context.Background(), "first, last, first exec, last exec, first end, last end", true},
+		} {
+			told = nil
+			var stops []func()
+			if test.others {
+				stops = append(stops, db.Observe(observer("first", nil)))
+			}
+			stops = append(stops, db.Observe(observer("picky", mine)))
+			if test.others {
+				stops = append(stops, db.Observe(observer("picky too", mine)), db.Observe(observer("last", nil)))
+			}
+			_, err := db.ExecContext(test.ctx, "x")
+			must(t, err)
+			if got := strings.Join(told, ", "); got != test.want {
+				t.Errorf("told %q, want %q", got, test.want)
+			}
+			if _, ok := poolgate.LeaseFromContext(r.seen); ok != test.known {
+				t.Errorf("the driver was told of the lease: %v", ok)
+			}
+			for _, stop := range stops {
+				stop()
+			}
+		}
+	})
+
 	t.Run("what fails is told of once, and has no end; what is discarded says so", func(t *testing.T) {
 		db, r := open(t, modern, limit(1))
 		var lines []string

@@ -1,6 +1,8 @@
 package tracing
 
 import (
+	"context"
+
 	"github.com/poolgate/poolgate/poolgate"
 )
 
@@ -34,7 +36,11 @@ func instrument(db *poolgate.DB, s *settings) (stop func(), err error) {
 		stops = append(stops, m.unregister, db.Observe(m.observer()))
 	}
 	if s.traces != nil {
-		stops = append(stops, db.Observe(newSpans(s).observer()))
+		o := newSpans(s).observer()
+		if s.metrics == nil { // which wants every checkout to be observed
+			o.Filter = func(ctx context.Context) bool { return !unsampled(ctx) }
+		}
+		stops = append(stops, db.Observe(o))
 	}
 	return func() {
 		for _, stop := range stops {

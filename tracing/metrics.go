@@ -25,7 +25,8 @@ var buckets = metric.WithExplicitBucketBoundaries(
 // pool whenever the provider collects.
 type metrics struct {
 	db         *poolgate.DB
-	pool       metric.MeasurementOption // on what is measured of the pool
+	pool       metric.MeasurementOption // on what is observed of the pool
+	recorded   []metric.RecordOption    // the same, on what is recorded
 	used, idle metric.MeasurementOption
 	classes    map[string]*classAttributes // by name; not changed
 	settings   *settings
@@ -61,6 +62,7 @@ func newMetrics(db *poolgate.DB, s *settings) (*metrics, error) {
 		idle:     s.poolAttributes(semconv.DBClientConnectionStateIdle),
 		classes:  make(map[string]*classAttributes),
 	}
+	m.recorded = []metric.RecordOption{m.pool}
 	for _, c := range classes(db.Gate().Stats()) {
 		m.classes[c.Name] = newClassAttributes(s, c.Name)
 	}
@@ -143,11 +145,11 @@ func (m *metrics) observer() poolgate.Observer {
 }
 
 func (m *metrics) acquireEnd(ctx context.Context, a gate.AcquireEnd) {
-	of := m.classes[a.Class].all
+	of := m.classes[a.Class].recorded
 	if a.Err != nil {
-		of = m.settings.poolAttributes(keyClass.String(a.Class), semconv.ErrorTypeKey.String(redact.Error(a.Err)))
+		of = []metric.RecordOption{m.settings.poolAttributes(keyClass.String(a.Class), semconv.ErrorTypeKey.String(redact.Error(a.Err)))}
 	}
-	m.waitTime.Record(ctx, a.Waited.Seconds(), of)
+	m.waitTime.Record(ctx, a.Waited.Seconds(), of...)
 	if errors.Is(a.Err, gate.ErrWaitTimeout) || errors.Is(a.Err, context.DeadlineExceeded) {
 		m.timeouts.Inst().Add(ctx, 1, m.pool)
 	}
@@ -155,7 +157,7 @@ func (m *metrics) acquireEnd(ctx context.Context, a gate.AcquireEnd) {
 
 func (m *metrics) release(r gate.Release) {
 	if r.Held > 0 {
-		m.holdTime.Record(context.Background(), r.Held.Seconds(), m.classes[r.Class].all)
+		m.holdTime.Record(context.Background(), r.Held.Seconds(), m.classes[r.Class].recorded...)
 	}
 }
 
@@ -163,17 +165,18 @@ func (m *metrics) lease(ctx context.Context, l poolgate.LeaseStart) func(poolgat
 	if l.Err != nil {
 		return nil
 	}
-	m.obtained.Inst().Record(ctx, (l.Waited + l.Connecting).Seconds(), m.pool)
+	m.obtained.Inst().Record(ctx, (l.Waited + l.Connecting).Seconds(), m.recorded...)
 	return func(e poolgate.LeaseEnd) {
-		m.useTime.Inst().Record(ctx, e.Held.Seconds(), m.pool)
-		m.between.Record(ctx, betweenCalls(e).Seconds(), m.classes[l.Class].all)
+		m.useTime.Inst().Record(ctx, e.Held.Seconds(), m.recorded...)
+		m.between.Record(ctx, betweenCalls(e).Seconds(), m.classes[l.Class].recorded...)
 	}
 }
 
 // classAttributes are on what is measured of a class.
 type classAttributes struct {
-	all     metric.MeasurementOption
-	refused map[error]metric.MeasurementOption // by reason
+	all      metric.MeasurementOption
+	recorded []metric.RecordOption              // all, in a slice that need not be made each time
+	refused  map[error]metric.MeasurementOption // by reason
 }
 
 func newClassAttributes(s *settings, name string) *classAttributes {
@@ -181,6 +184,7 @@ func newClassAttributes(s *settings, name string) *classAttributes {
 		all:     s.poolAttributes(keyClass.String(name)),
 		refused: make(map[error]metric.MeasurementOption),
 	}
+	c.recorded = []metric.RecordOption{c.all}
 	for _, reason := range gate.Reasons() {
 		c.refused[reason] = s.poolAttributes(keyClass.String(name), semconv.ErrorTypeKey.String(redact.Reason(reason)))
 	}

@@ -5,14 +5,12 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"fmt"
-	"sync"
 
 	"github.com/XSAM/otelsql"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 	metricnoop "go.opentelemetry.io/otel/metric/noop"
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
-	"go.opentelemetry.io/otel/semconv/v1.43.0/dbconv"
 	"go.opentelemetry.io/otel/trace"
 	tracenoop "go.opentelemetry.io/otel/trace/noop"
 
@@ -29,14 +27,14 @@ func openTraced(connector driver.Connector, s *settings) (*sql.DB, error) {
 	if traces == nil {
 		traces = tracenoop.NewTracerProvider()
 	}
-	if s.metrics != nil {
-		createTime, err := dbconv.NewClientConnectionCreateTime(s.meter(), buckets)
-		if err != nil {
-			return nil, fmt.Errorf("tracing: %w", err)
-		}
-		metrics = meterProvider{s.metrics, createTime.Inst(), s}
+	durations, err := newDurations(s)
+	if err != nil {
+		return nil, fmt.Errorf("tracing: %w", err)
 	}
-	return otelsql.OpenDB(connector,
+	if durations != nil {
+		metrics = meterProvider{durations: durations}
+	}
+	otel := otelsql.WrapDriver(wrapped{connector},
 		otelsql.WithTracerProvider(tracerProvider{traces, &s.leases}),
 		otelsql.WithMeterProvider(metrics),
 		otelsql.WithAttributesGetter(s.statementAttributes),
@@ -51,7 +49,12 @@ func openTraced(connector driver.Connector, s *settings) (*sql.DB, error) {
 				return !unsampled(ctx)
 			},
 		}),
-	), nil
+	).(driver.DriverContext)
+	outer, err := otel.OpenConnector("")
+	if err != nil {
+		return nil, err
+	}
+	return sql.OpenDB(directConnector{outer, connector.Driver(), s.traces != nil, durations}), nil
 }
 
 // maxQueryText is how many bytes of a statement's text a span gets at most.
@@ -112,89 +115,3 @@ type discreetSpan struct{ trace.Span }
 // RecordError does nothing: the text of an error can have a parameter's value
 // in it. What there is to say about it is in the attributes.
 func (discreetSpan) RecordError(error, ...trace.EventOption) {}
-
-// meterProvider hands otelsql meters whose histogram of operations is that of
-// the conventions.
-type meterProvider struct {
-	metric.MeterProvider
-	createTime metric.Float64Histogram
-	settings   *settings
-}
-
-func (p meterProvider) Meter(name string, opts ...metric.MeterOption) metric.Meter {
-	return meter{p.MeterProvider.Meter(name, opts...), p}
-}
-
-type meter struct {
-	metric.Meter
-	provider meterProvider
-}
-
-func (m meter) Float64Histogram(name string, opts ...metric.Float64HistogramOption) (metric.Float64Histogram, error) {
-	inner, err := m.Meter.Float64Histogram(name, append(opts, buckets)...)
-	return &operations{Float64Histogram: inner, provider: m.provider, pool: m.provider.settings.poolAttributes()}, err
-}
-
-// operations is the histogram that otelsql puts the duration of every call of
-// database/sql into.
-type operations struct {
-	metric.Float64Histogram
-	provider meterProvider
-	pool     metric.MeasurementOption // of createTime
-	methods  sync.Map                 // of string to []metric.RecordOption, those of calls that did not fail
-}
-
-// Record passes on what is an operation of the database. Connecting has an
-// instrument of its own. To read rows is a part of its query, and no operation.
-func (o *operations) Record(ctx context.Context, seconds float64, opts ...metric.RecordOption) {
-	set := metric.NewRecordConfig(opts).Attributes()
-	name, _ := set.Value(semconv.DBOperationNameKey)
-	method, failed := name.AsString(), set.HasValue(semconv.ErrorTypeKey)
-	switch otelsql.Method(method) {
-	case otelsql.MethodConnectorConnect:
-		if !failed {
-			o.provider.createTime.Record(ctx, seconds, o.pool)
-		}
-		return
-	case otelsql.MethodRows, otelsql.MethodConnResetSession:
-		return
-	}
-	if failed {
-		o.Float64Histogram.Record(ctx, seconds, o.options(set))
-		return
-	}
-	known, ok := o.methods.Load(method)
-	if !ok {
-		known, _ = o.methods.LoadOrStore(method, []metric.RecordOption{o.options(set)})
-	}
-	o.Float64Histogram.Record(ctx, seconds, known.([]metric.RecordOption)...)
-}
-
-// options returns set with what all operations have, and our error.type.
-func (o *operations) options(set attribute.Set) metric.RecordOption {
-	attributes := o.provider.settings.statement()
-	for _, a := range set.ToSlice() {
-		switch a.Key {
-		case semconv.ErrorTypeKey:
-		case keyError:
-			attributes = append(attributes, semconv.ErrorTypeKey.String(a.Value.AsString()))
-		default:
-			attributes = append(attributes, a)
-		}
-	}
-	return metric.WithAttributeSet(attribute.NewSet(attributes...))
-}
-
-// keyError has the error.type that we say from measuredError to Record, past
-// otelsql, which puts another in its place.
-const keyError = attribute.Key("poolgate.error.type")
-
-func measuredError(err error) []attribute.KeyValue {
-	attributes := errorAttributes(err)
-	for i, a := range attributes {
-		if a.Key == semconv.ErrorTypeKey {
-			attributes[i].Key = keyError
-		}
-	}
-	return attributes
-}

@@ -1,0 +1,148 @@
+package tracing_test
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"go.opentelemetry.io/otel/sdk/metric"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+
+	"github.com/poolgate/poolgate/poolgate"
+	"github.com/poolgate/poolgate/poolgate/gate"
+	"github.com/poolgate/poolgate/tracing"
+)
+
+// TestUnsampled does the same under a span that is sampled and under one that is
+// not, which otelsql does not get to see: the answers and what is measured must
+// be equal.
+func TestUnsampled(t *testing.T) {
+	onBoth(t, gate.Config{Limit: 2}, func(t *testing.T, f *fixture) {
+		never := sdktrace.NewTracerProvider(sdktrace.WithSampler(sdktrace.NeverSample())).Tracer("caller")
+		do := func(t *testing.T, f *fixture, ctx context.Context) string {
+			t.Helper()
+			var answers []string
+			note := func(format string, args ...any) { answers = append(answers, fmt.Sprintf(format, args...)) }
+			failed := func(_ sql.Result, err error) { note("%v", err) }
+
+			must(t, f.PingContext(ctx))
+			res, err := f.ExecContext(ctx, "CREATE TEMPORARY TABLE seen AS SELECT generate_series(1, $1::int)", 3)
+			must(t, err)
+			n, err := res.RowsAffected()
+			note("%d rows, %v", n, err)
+			failed(f.ExecContext(ctx, "SELECT 1/0"))
+			failed(f.ExecContext(ctx, "SELECT $1::int", "one"))
+
+			rows, err := f.QueryContext(ctx, "SELECT i, i::text FROM generate_series(1, $1::int) AS i", 3)
+			must(t, err)
+			types, err := rows.ColumnTypes()
+			must(t, err)
+			for _, c := range types {
+				note("%s %s", c.Name(), c.DatabaseTypeName())
+			}
+			for rows.Next() {
+				var i int
+				var s string
+				must(t, rows.Scan(&i, &s))
+				note("%d %s", i, s)
+			}
+			must(t, rows.Err())
+
+			for _, end := range []func(*sql.Tx) error{(*sql.Tx).Commit, (*sql.Tx).Rollback} {
+				tx, err := f.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelSerializable, ReadOnly: true})
+				must(t, err)
+				var level string
+				must(t, tx.QueryRowContext(ctx, "SHOW transaction_isolation").Scan(&level))
+				note("%s", level)
+				must(t, end(tx))
+			}
+			stmt, err := f.PrepareContext(ctx, "SELECT $1::int + 1")
+			must(t, err)
+			for i := range 3 {
+				must(t, stmt.QueryRowContext(ctx, i).Scan(&n))
+				note("%d", n)
+			}
+			must(t, stmt.Close())
+
+			c, err := f.Conn(ctx)
+			must(t, err)
+			must(t, c.Raw(func(any) error { return nil }))
+			must(t, c.Close())
+			return strings.Join(answers, "\n")
+		}
+
+		var sampled, unsampled string
+		before := f.operations()
+		f.in("request", func(ctx context.Context) { sampled = do(t, f, ctx) })
+		first := f.operations()
+		spans := len(f.view())
+
+		f.exec(context.Background(), "DROP TABLE IF EXISTS seen") // of the one connection that is used
+		between := f.operations()
+		ctx, span := never.Start(context.Background(), "request")
+		unsampled = do(t, f, ctx)
+		span.End()
+		second := f.operations()
+
+		if sampled != unsampled {
+			t.Errorf("sampled:\n%s\nunsampled:\n%s", sampled, unsampled)
+		}
+		if a, b := difference(before, first), difference(between, second); !maps.Equal(a, b) {
+			t.Errorf("measured where sampled:\n%s\nwhere not:\n%s", lines(a), lines(b))
+		}
+		if n := len(f.view()); n != spans+2 { // of the statement in between
+			t.Errorf("%d spans where nothing is sampled", n-spans-2)
+		}
+
+		t.Run("without spans, the same is measured", func(t *testing.T) {
+			reader := metric.NewManualReader()
+			db, err := f.driver.open(f.dsn, poolgate.Config{Gate: gate.Config{Limit: 2}}, tracing.WithMeterProvider(metric.NewMeterProvider(metric.WithReader(reader))))
+			must(t, err)
+			defer db.Close()
+			only := &fixture{t: t, DB: db, reader: reader}
+			if got := do(t, only, context.Background()); got != sampled {
+				t.Errorf("sampled:\n%s\nnot traced:\n%s", sampled, got)
+			}
+			if a, b := difference(before, first), only.operations(); !maps.Equal(a, b) {
+				t.Errorf("measured where sampled:\n%s\nwhere not traced:\n%s", lines(a), lines(b))
+			}
+		})
+	})
+}
+
+// operations returns how often each operation was measured, by its attributes.
+func (f *fixture) operations() map[string]uint64 {
+	all := map[string]uint64{}
+	data, _ := f.metrics()["db.client.operation.duration"].Data.(metricdata.Histogram[float64])
+	for _, p := range data.DataPoints {
+		var attributes []string
+		for _, a := range p.Attributes.ToSlice() {
+			attributes = append(attributes, fmt.Sprint(a.Key, "=", a.Value.AsInterface()))
+		}
+		all[strings.Join(attributes, " ")] = p.Count
+	}
+	return all
+}
+
+func difference(before, after map[string]uint64) map[string]uint64 {
+	d := map[string]uint64{}
+	for k, n := range after {
+		if n > before[k] {
+			d[k] = n - before[k]
+		}
+	}
+	return d
+}
+
+func lines(m map[string]uint64) string {
+	var b strings.Builder
+	for _, k := range slices.Sorted(maps.Keys(m)) {
+		fmt.Fprintf(&b, "%d %s\n", m[k], k)
+	}
+	return b.String()
+}

@@ -1,0 +1,153 @@
+package tracing
+
+import (
+	"context"
+	"database/sql/driver"
+	"sync"
+	"time"
+
+	"github.com/XSAM/otelsql"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+	metricnoop "go.opentelemetry.io/otel/metric/noop"
+	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
+	"go.opentelemetry.io/otel/semconv/v1.43.0/dbconv"
+)
+
+// durations measures how long the calls to the driver take: those that pass
+// otelsql, as the histogram that it puts them into, and those that do not.
+type durations struct {
+	metricnoop.Float64Histogram // for what otelsql does not call
+
+	operation  metric.Float64Histogram
+	createTime metric.Float64Histogram
+	settings   *settings
+	pool       metric.MeasurementOption // of createTime
+	succeeded  sync.Map                 // of otelsql.Method to []metric.RecordOption
+}
+
+// newDurations returns nil if no metrics are asked for.
+func newDurations(s *settings) (*durations, error) {
+	if s.metrics == nil {
+		return nil, nil
+	}
+	operation, err := dbconv.NewClientOperationDuration(s.meter(), buckets)
+	if err != nil {
+		return nil, err
+	}
+	createTime, err := dbconv.NewClientConnectionCreateTime(s.meter(), buckets)
+	if err != nil {
+		return nil, err
+	}
+	return &durations{
+		operation:  operation.Inst(),
+		createTime: createTime.Inst(),
+		settings:   s,
+		pool:       s.poolAttributes(),
+	}, nil
+}
+
+// since measures an operation that began at start. It does nothing on nil.
+func (d *durations) since(ctx context.Context, method otelsql.Method, start time.Time, err error) {
+	if d == nil || err == driver.ErrSkip { // the driver will be asked in another way
+		return
+	}
+	took := time.Since(start).Seconds()
+	if err != nil {
+		d.operation.Record(ctx, took, d.attributes(method, errorAttributes(err)))
+		return
+	}
+	d.operation.Record(ctx, took, d.success(method)...)
+}
+
+// now is when an operation begins, which only matters if it is measured.
+func (d *durations) now() (start time.Time) {
+	if d != nil {
+		start = time.Now()
+	}
+	return start
+}
+
+// success are the attributes of an operation that did not fail: made once, since
+// to make a set of them takes longer than to record it.
+func (d *durations) success(method otelsql.Method) []metric.RecordOption {
+	known, ok := d.succeeded.Load(method)
+	if !ok {
+		known, _ = d.succeeded.LoadOrStore(method, []metric.RecordOption{d.attributes(method, nil)})
+	}
+	return known.([]metric.RecordOption)
+}
+
+func (d *durations) attributes(method otelsql.Method, more []attribute.KeyValue) metric.MeasurementOption {
+	attributes := append(d.settings.statement(), semconv.DBOperationName(string(method)))
+	return metric.WithAttributeSet(attribute.NewSet(append(attributes, more...)...))
+}
+
+// Enabled and Record are what otelsql calls. Record passes on what is an
+// operation of the database. Connecting has an instrument of its own. To read
+// rows is a part of its query, and no operation.
+func (d *durations) Enabled(context.Context) bool { return true }
+
+func (d *durations) Record(ctx context.Context, seconds float64, opts ...metric.RecordOption) {
+	set := metric.NewRecordConfig(opts).Attributes()
+	name, _ := set.Value(semconv.DBOperationNameKey)
+	method, failed := otelsql.Method(name.AsString()), set.HasValue(semconv.ErrorTypeKey)
+	switch {
+	case method == otelsql.MethodConnectorConnect:
+		if !failed {
+			d.createTime.Record(ctx, seconds, d.pool)
+		}
+	case method == otelsql.MethodRows:
+	case failed:
+		d.operation.Record(ctx, seconds, d.attributes(method, ourError(set)))
+	default:
+		d.operation.Record(ctx, seconds, d.success(method)...)
+	}
+}
+
+// keyError has the error.type that we say from measuredError to Record, past
+// otelsql, which puts another in its place.
+const keyError = attribute.Key("poolgate.error.type")
+
+func measuredError(err error) []attribute.KeyValue {
+	attributes := errorAttributes(err)
+	for i, a := range attributes {
+		if a.Key == semconv.ErrorTypeKey {
+			attributes[i].Key = keyError
+		}
+	}
+	return attributes
+}
+
+// ourError undoes what measuredError does.
+func ourError(set attribute.Set) (attributes []attribute.KeyValue) {
+	for _, a := range set.ToSlice() {
+		switch a.Key {
+		case keyError:
+			attributes = append(attributes, semconv.ErrorTypeKey.String(a.Value.AsString()))
+		case semconv.DBResponseStatusCodeKey:
+			attributes = append(attributes, a)
+		}
+	}
+	return attributes
+}
+
+// meterProvider has otelsql take durations for every histogram that it asks for,
+// which is one.
+type meterProvider struct {
+	metricnoop.MeterProvider
+	durations *durations
+}
+
+func (p meterProvider) Meter(string, ...metric.MeterOption) metric.Meter {
+	return meter{durations: p.durations}
+}
+
+type meter struct {
+	metricnoop.Meter
+	durations *durations
+}
+
+func (m meter) Float64Histogram(string, ...metric.Float64HistogramOption) (metric.Float64Histogram, error) {
+	return m.durations, nil
+}
