@@ -14,6 +14,7 @@ import (
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
+	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 
 	"github.com/poolgate/poolgate/poolgate/gate"
 	"github.com/poolgate/poolgate/poolgate/gather"
@@ -27,6 +28,18 @@ func TestDocs(t *testing.T) {
 	spans := table(t, "Span")
 	attributes := table(t, "Attribute")
 	metrics := table(t, "Metric")
+	t.Run("each name of the conventions has their version, and ours have none", func(t *testing.T) {
+		version := path.Base(semconv.SchemaURL)
+		for _, row := range slices.Concat(attributes, metrics) {
+			name, want := row["Attribute"]+row["Metric"], version
+			if strings.HasPrefix(name, "poolgate.") {
+				want = ""
+			}
+			if row["Convention"] != want {
+				t.Errorf("%s: the docs have %q, the code %q", name, row["Convention"], want)
+			}
+		}
+	})
 	onBoth(t, gate.Config{Limit: 1, MaxWaiting: 1}, func(t *testing.T, f *fixture) {
 		f.everything()
 		v := slices.DeleteFunc(f.view(), func(s seen) bool { return s.Name == "request" })

@@ -112,22 +112,32 @@ func missing(t *testing.T, page string) []string {
 	return missing
 }
 
-func dashboardQueries(t *testing.T) []string {
+// A target is one thing that a panel of the dashboard draws.
+type target struct{ Expr, LegendFormat string }
+
+type dashboard struct {
+	Panels []struct {
+		Title   string
+		Targets []target
+	}
+	Templating struct {
+		List []struct{ Query struct{ Query string } }
+	}
+}
+
+func readDashboard(t *testing.T) (d dashboard) {
 	t.Helper()
 	text, err := os.ReadFile("grafana/poolgate.json")
 	must(t, err)
-	var dashboard struct {
-		Panels []struct {
-			Title   string
-			Targets []struct{ Expr, LegendFormat string }
-		}
-		Templating struct {
-			List []struct{ Query struct{ Query string } }
-		}
-	}
-	must(t, json.Unmarshal(text, &dashboard))
+	must(t, json.Unmarshal(text, &d))
+	return d
+}
+
+func dashboardQueries(t *testing.T) []string {
+	t.Helper()
+	d := readDashboard(t)
 	var queries []string
-	for _, p := range dashboard.Panels {
+	for _, p := range d.Panels {
 		for _, target := range p.Targets {
 			if target.Expr == "" {
 				t.Errorf("panel %q has a target without a query", p.Title)
@@ -136,7 +146,7 @@ func dashboardQueries(t *testing.T) []string {
 			queries = append(queries, target.Expr, strings.NewReplacer("{{", "", "}}", "").Replace(target.LegendFormat))
 		}
 	}
-	for _, v := range dashboard.Templating.List {
+	for _, v := range d.Templating.List {
 		queries = append(queries, v.Query.Query)
 	}
 	return queries
