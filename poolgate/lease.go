@@ -155,6 +155,7 @@ func (l *lease) begin(ctx context.Context, query string) context.Context {
 // Exec, but not for Query and BeginTx, where connection and permit would be
 // lost for ever. The panic goes on to the caller.
 func (l *lease) guard(returned *bool) {
+	l.activity.end()
 	l.watch.end()
 	if *returned {
 		return

@@ -78,9 +78,9 @@ func TestInABrowser(t *testing.T) {
 			statement string
 			cells     []string
 		}{
-			{"SELECT id FROM customers WHERE token = ?", []string{"too long", ">web<", "(*shop).isKnown, shop_test.go:", "it has ended"}},
+			{"SELECT id FROM customers WHERE token = ?", []string{"too long", ">web<", "(*shop).isKnown, shop_test.go:", "its goroutine has ended"}},
 			{"UPDATE accounts SET balance = balance - $2 WHERE id = $1", []string{"too long", ">web<", "<b>select", "(*shop).pay, shop_test.go:"}},
-			{"SELECT turnover(?, $1)", []string{"too long", ">reports<", "(*shop).turnover, shop_test.go:", "<b>IO wait"}},
+			{"SELECT turnover(?, $1)", []string{"too long", ">reports<", "<b>running</b>", "(*shop).turnover, shop_test.go:", "<b>IO wait"}},
 		} {
 			cells := rowOf(dom, row.statement)
 			for _, want := range row.cells {

@@ -155,7 +155,7 @@ func (h *handler) report(wanted wanted) report {
 		stacks = allGoroutines()
 	}
 	for _, name := range h.names {
-		r.Gates = append(r.Gates, reportOf(name, h.gates[name], stacks))
+		r.Gates = append(r.Gates, reportOf(name, h.gates[name], r.Time, stacks))
 	}
 	return r
 }

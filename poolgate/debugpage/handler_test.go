@@ -187,7 +187,7 @@ func TestHandler(t *testing.T) {
 
 type statement string
 
-func (s statement) Statement() string { return string(s) }
+func (s statement) Statement() (string, bool) { return string(s), s != "" }
 
 func canceled() context.Context {
 	ctx, cancel := context.WithCancel(context.Background())

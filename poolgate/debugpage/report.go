@@ -1,7 +1,10 @@
 package debugpage
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -35,8 +38,9 @@ type gateReport struct {
 
 // A note says what stands out.
 type note struct {
-	Alarm bool   `json:"alarm"`
-	Text  string `json:"text"`
+	Alarm   bool   `json:"alarm"`
+	Text    string `json:"text"`
+	Holders bool   `json:"-"` // who holds what tells more
 }
 
 type classReport struct {
@@ -89,6 +93,7 @@ type holderReport struct {
 	Leaked    bool    `json:"leaked"`
 	Goroutine int64   `json:"goroutine"` // 0: not known
 	Statement string  `json:"statement"`
+	Running   bool    `json:"running"` // the statement
 	Stack     string  `json:"stack"`
 
 	// Now is the goroutine as it is now, if it was asked for.
@@ -98,16 +103,22 @@ type holderReport struct {
 // TakenIn is the function that took the permit.
 func (h holderReport) TakenIn() string { return firstFrame(h.Stack) }
 
-// IsIn is where the goroutine is now, in the function that took the permit if
-// it still is there.
-func (h holderReport) IsIn() string { return sharedFrame(h.Now.Stack, h.Stack) }
+// IsIn is where the goroutine is now, and where it was called from in the
+// function that took the permit, if that is another.
+func (h holderReport) IsIn() string {
+	in, from := firstFrame(h.Now.Stack), sharedFrame(h.Now.Stack, h.Stack)
+	if in == from {
+		return in
+	}
+	return in + ", called in " + from
+}
 
 // Since is when the permit was taken.
 func (h holderReport) Since(now time.Time) string {
 	return now.Add(-time.Duration(h.Held)).Format("15:04:05")
 }
 
-func reportOf(name string, g *gate.Gate, goroutines goroutines) gateReport {
+func reportOf(name string, g *gate.Gate, now time.Time, goroutines goroutines) gateReport {
 	s := g.Stats()
 	r := gateReport{
 		Name:       name,
@@ -140,11 +151,12 @@ func reportOf(name string, g *gate.Gate, goroutines goroutines) gateReport {
 			Leaked:    h.Leaked,
 			Goroutine: h.Goroutine,
 			Statement: h.Statement,
+			Running:   h.Running,
 			Stack:     h.Stack,
 			Now:       goroutines.find(h.Goroutine),
 		})
 	}
-	r.Notes = r.notes()
+	r.Notes = r.notes(now)
 	return r
 }
 
@@ -195,10 +207,10 @@ func percentilesOf(p gate.Percentiles) percentiles {
 }
 
 // notes are what stands out, the worst first.
-func (r *gateReport) notes() []note {
+func (r *gateReport) notes(now time.Time) []note {
 	notes := []note{}
 	add := func(alarm bool, format string, args ...any) {
-		notes = append(notes, note{alarm, fmt.Sprintf(format, args...)})
+		notes = append(notes, note{Alarm: alarm, Text: fmt.Sprintf(format, args...)})
 	}
 	if r.Stopped {
 		add(true, "Closed: nobody is let in any more.")
@@ -209,19 +221,35 @@ func (r *gateReport) notes() []note {
 	if r.Overloaded {
 		add(true, "Overloaded: whoever came last goes first, and of the lowest class the longest waiters are shed.")
 	}
-	leaked, longest := 0, seconds(0)
+	leaked, longest, taken := 0, seconds(0), make(map[string]int)
 	for _, h := range r.Holders {
 		if h.Leaked {
 			leaked++
 			longest = max(longest, h.Held)
+			if in := h.TakenIn(); in != "" {
+				taken[in]++
+			}
 		}
 	}
 	if leaked > 0 {
-		add(true, "%s for longer than %v, the longest for %v: see who holds what.",
-			number(leaked, "holder keeps its permit", "holders keep their permits"), r.LeakAfter, longest)
+		add(true, "%s for longer than %v, the longest for %v%s.",
+			number(leaked, "holder keeps its permit", "holders keep their permits"), r.LeakAfter, longest, most(taken))
+		notes[len(notes)-1].Holders = true
 	}
 	if r.InFlight >= r.Limit && r.Waiting > 0 {
 		add(true, "%d of %d permits are out, and %s, the longest for %v.", r.InFlight, r.Limit, number(r.Waiting, "caller waits", "callers wait"), r.OldestWait)
+		if still := r.stillFor(now); still > 0 {
+			add(true, "Nobody was let in for %v at least.", still)
+		}
+	}
+	if n, since := r.refusedSince(); n > 0 {
+		verb := "was refused"
+		if r.Shadow {
+			verb = "would have been refused"
+		} else if n > 1 {
+			verb = "were refused"
+		}
+		add(true, "%s %s in the last %v.", number(int(n), "caller", "callers"), verb, seconds(now.Sub(since).Round(time.Second)))
 	}
 	if r.InFlight > r.Limit {
 		add(false, "More permits are out than the limit says, as it was lowered.")
@@ -230,6 +258,60 @@ func (r *gateReport) notes() []note {
 		add(false, "Shadow mode: nobody is refused; what is counted as refused would have been.")
 	}
 	return notes
+}
+
+// most says where most of the permits were taken, of how many each place took.
+func most(taken map[string]int) string {
+	places := slices.SortedFunc(maps.Keys(taken), func(a, b string) int {
+		return cmp.Or(taken[b]-taken[a], strings.Compare(a, b))
+	})
+	switch len(places) {
+	case 0:
+		return ""
+	case 1:
+		return "; taken in " + places[0]
+	}
+	var each []string
+	for _, place := range places[:min(3, len(places))] {
+		each = append(each, fmt.Sprintf("%d in %s", taken[place], place))
+	}
+	return "; taken " + strings.Join(each, "; ")
+}
+
+// stillFor is for how long nobody was let in, at least: for whole periods before
+// the present one, which may have only just begun.
+func (r *gateReport) stillFor(now time.Time) (still seconds) {
+	for back := 1; ; back++ {
+		known := false
+		for _, c := range r.Classes {
+			if i := len(c.History) - back; i >= 0 {
+				known = true
+				if c.History[i].Acquired > 0 {
+					return still
+				}
+				if back > 1 {
+					still = seconds(now.Sub(c.History[i].Start).Truncate(time.Second))
+				}
+			}
+		}
+		if !known {
+			return still
+		}
+	}
+}
+
+// refusedSince is how many were refused in the present period and the one before
+// it, and when that began.
+func (r *gateReport) refusedSince() (n uint64, since time.Time) {
+	for _, c := range r.Classes {
+		for _, p := range c.History[max(0, len(c.History)-2):] {
+			n += p.Refused
+			if since.IsZero() || p.Start.Before(since) {
+				since = p.Start
+			}
+		}
+	}
+	return n, since
 }
 
 func number(n int, one, many string) string {

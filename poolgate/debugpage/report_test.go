@@ -64,7 +64,8 @@ func TestReport(t *testing.T) {
 			t.Errorf("totals: %+v", all.Totals)
 		case lane.Name != gate.OutOfBandClass:
 			t.Errorf("the lane: %+v", lane)
-		case len(all.Notes) != 1, all.Notes[0].Text != "1 of 1 permits are out, and 3 callers wait, the longest for 3 s.":
+		case len(all.Notes) != 2, all.Notes[0].Text != "1 of 1 permits are out, and 3 callers wait, the longest for 3 s.",
+			all.Notes[1].Text != "2 callers were refused in the last 3 s.":
 			t.Errorf("notes: %+v", all.Notes)
 		}
 		shows(t, h, "/", "<b>3 s</b> oldest waiter", `<b class="bad">2</b> refused`, "1 of 1 permits are out, and 3 callers wait")
@@ -104,14 +105,63 @@ func TestReport(t *testing.T) {
 		if b.Statement != "SELECT young" || b.Held != 1 || b.Weight != 1 || b.Leaked {
 			t.Errorf("the young one: %+v", b)
 		}
-		if all.Totals.Leaked != 1 || all.Notes[0].Text != "1 holder keeps its permit for longer than 1 min, the longest for 2 min 4 s: see who holds what." {
+		if all.Totals.Leaked != 1 || all.Notes[0].Text != "1 holder keeps its permit for longer than 1 min, the longest for 2 min 4 s; taken in debugpage_test.acquire, main_test.go:44." {
 			t.Errorf("got %+v, %+v", all.Totals, all.Notes)
 		}
 		shows(t, h, "/", `<span class="leaked">too long</span> 2 min 4 s</td>`, "<code>SELECT old</code>", "debugpage_test.acquire, main_test.go:",
-			"Too long is longer than 1 min (LeakAfter).")
+			`<a href="?goroutines=show#gate-1">Where are they now?</a>`, "<b>running</b> <code>SELECT young</code>", "Too long is longer than 1 min (LeakAfter).")
 		young.Release()
 		old.Release()
 		shows(t, h, "/", "Nobody holds a permit.", `<b class="bad">1</b> held too long`)
+	})
+
+	inBubble(t, "it tells for how long nobody was let in, where the most were taken, and how many were refused", func(t *testing.T) {
+		g := newGate(t, gate.Config{Limit: 3, LeakAfter: time.Second, StackEvery: 1, MaxWait: time.Second, Classes: []gate.Class{{Name: "web"}}})
+		h := only("orders", g)
+		var held []gate.Permit
+		for range 2 {
+			held = append(held, acquire(t, g, gate.Request{Class: "web"}))
+		}
+		p, err := g.Acquire(t.Context())
+		must(t, err)
+		held = append(held, p)
+		give := func(ctx context.Context) {
+			if p, err := g.Acquire(ctx); err == nil {
+				p.Release()
+			}
+		}
+		go give(t.Context())
+		time.Sleep(2 * time.Second) // it is refused
+		ctx, cancel := context.WithCancel(t.Context())
+		wait := func() { // for as long as it is looked at
+			go give(ctx)
+			synctest.Wait()
+		}
+		wait()
+		notes := fmt.Sprint(tell(t, h, "").Gates[0].Notes)
+		for _, want := range []string{"; taken 2 in debugpage_test.acquire, main_test.go:44; 1 in debugpage_test.TestReport", "{true 1 caller was refused in the last 2 s."} {
+			if !strings.Contains(notes, want) {
+				t.Errorf("%q is not in %s", want, notes)
+			}
+		}
+		if strings.Contains(notes, "Nobody was let in") {
+			t.Errorf("too early: %s", notes)
+		}
+		time.Sleep(30 * time.Second)
+		wait()
+		if notes = fmt.Sprint(tell(t, h, "").Gates[0].Notes); !strings.Contains(notes, "Nobody was let in for 22 s at least.") {
+			t.Errorf("got %s", notes)
+		}
+		cancel()
+		for _, p := range held {
+			p.Release()
+		}
+		synctest.Wait()
+		go give(t.Context())
+		synctest.Wait()
+		if notes = fmt.Sprint(tell(t, h, "").Gates[0].Notes); strings.Contains(notes, "Nobody was let in") {
+			t.Errorf("got %s", notes)
+		}
 	})
 
 	inBubble(t, "it says what the gate does not look for", func(t *testing.T) {

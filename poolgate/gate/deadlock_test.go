@@ -44,7 +44,7 @@ func (n *nested) run(t *testing.T, first, second gate.Request) {
 
 type statement string
 
-func (s statement) Statement() string { return string(s) }
+func (s statement) Statement() (string, bool) { return string(s), true }
 
 func TestDeadlocks(t *testing.T) {
 	for _, n := range []int{1, 2, 40} {

@@ -149,11 +149,12 @@ type Request struct {
 
 // A Holder describes what a permit is used for.
 type Holder interface {
-	// Statement returns what is being done, such as the text of a query,
-	// without any value that could be a secret. It is called from other
-	// goroutines than the one that holds the permit, at any time until the
-	// permit is released and shortly after, and must not use the gate.
-	Statement() string
+	// Statement returns what was begun last, such as the text of a query,
+	// without any value that could be a secret, and whether it is still being
+	// done. It is called from other goroutines than the one that holds the
+	// permit, at any time until the permit is released and shortly after, and
+	// must not use the gate.
+	Statement() (text string, running bool)
 }
 
 // AcquireWith is Acquire for what is not one permit of the context's class.

@@ -84,6 +84,7 @@ func TestGoodput(t *testing.T) {
 		least    float64
 	}{
 		{"what can be done is done", 0.8, false, 0.8 * 0.95},
+		{"as much as can be done is done, but for what chance has come at once", 1, false, 0.9},
 		{"what is just too much is done as far as it can be", 1.2, false, 0.9},
 		{"at three times of it no less is done in time", 3, false, 0.9},
 		{"at three times of it no less is done in time after a stall", 3, true, 0.9},

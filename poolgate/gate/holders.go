@@ -27,8 +27,10 @@ type HolderInfo struct {
 	// gate, in the Holders of an ErrDeadlock.
 	Waiting time.Duration
 
-	// Statement is what Request.Holder said; "" if there is none.
+	// Statement is what Request.Holder said, and Running whether it is still
+	// being done; "" if there is none.
 	Statement string
+	Running   bool
 
 	// Stack is where the permit was taken, if Config.StackEvery had it
 	// captured; in the Holders of an ErrDeadlock, where the goroutine stands.
@@ -77,7 +79,7 @@ func (h *hold) info(now time.Duration) HolderInfo {
 
 func (i *HolderInfo) complete() {
 	if i.holder != nil {
-		i.Statement = i.holder.Statement()
+		i.Statement, i.Running = i.holder.Statement()
 	}
 	if i.stack != nil && i.Stack == "" {
 		i.Stack = i.stack.String()

@@ -67,10 +67,11 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // pattern is what a request's permit is used for.
 type pattern string
 
-// Statement returns the pattern, which is the program's own text.
-func (p pattern) Statement() string {
+// Statement returns the pattern, which is the program's own text. The permit is
+// held for as long as the request is being answered.
+func (p pattern) Statement() (text string, running bool) {
 	if p == "" {
-		return "HTTP request"
+		return "HTTP request", true
 	}
-	return "HTTP request " + string(p)
+	return "HTTP request " + string(p), true
 }
