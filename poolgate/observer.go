@@ -66,9 +66,9 @@ type LeaseEnd struct {
 }
 
 // Observe has o told of what happens from now on, beside other observers, until
-// stop is called. What is checked out already is not observed. A checkout takes
-// 0.4 µs and 3 allocations more while anybody observes, see BenchmarkCheckout, and
-// nothing otherwise.
+// stop is called. What is checked out already is not observed. A checkout that
+// anybody wants to hear of takes 0.4 µs and 3 allocations more, see
+// BenchmarkCheckout, and others take nothing.
 func (db *DB) Observe(o Observer) (stop func()) {
 	stopGate := db.gate.Observe(o.Gate)
 	db.observers.add(&o)
