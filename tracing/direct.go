@@ -8,9 +8,9 @@ import (
 	"github.com/XSAM/otelsql"
 )
 
-// What otelsql does for a call takes longer than what the driver itself does,
-// also where the call is to leave no span. So such a call passes it by: see
-// BenchmarkStatement.
+// otelsql takes about a microsecond for each checkout with one call, also where
+// that is to leave no span, and several times as much where a server shares the
+// caches. So such a call passes it by: see BenchmarkStatement.
 
 // wrapped is a driver all of whose connectors are one, for otelsql to wrap.
 type wrapped struct{ connector driver.Connector }

@@ -15,6 +15,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/poolgate/poolgate/internal/pgserver"
 )
@@ -93,6 +94,17 @@ func TestDashboard(t *testing.T) {
 			})
 		}
 	}
+	t.Run("an exemplar leads to a trace", func(t *testing.T) {
+		await(t, "there is one", func() (string, bool) {
+			query := url.Values{
+				"query": {"db_client_operation_duration_seconds_bucket"},
+				"start": {fmt.Sprint(time.Now().Add(-time.Minute).Unix())},
+				"end":   {fmt.Sprint(time.Now().Unix())},
+			}
+			page := get(t, server+"/api/v1/query_exemplars?"+query.Encode())
+			return page, regexp.MustCompile(`"trace_id":"[0-9a-f]{32}"`).MatchString(page)
+		})
+	})
 	cancel()
 	must(t, <-ended)
 }
@@ -109,7 +121,8 @@ func startPrometheus(ctx context.Context, t *testing.T, path, target string) str
 	must(t, err)
 	address := l.Addr().String()
 	must(t, l.Close())
-	command := exec.CommandContext(ctx, path, "--config.file", config, "--storage.tsdb.path", filepath.Join(dir, "data"), "--web.listen-address", address)
+	command := exec.CommandContext(ctx, path, "--config.file", config, "--storage.tsdb.path", filepath.Join(dir, "data"), "--web.listen-address", address,
+		"--enable-feature=exemplar-storage")
 	log, err := os.Create(filepath.Join(dir, "log"))
 	must(t, err)
 	command.Stdout, command.Stderr = log, log
