@@ -35,10 +35,11 @@ func program(t *testing.T, name string) string {
 	return ""
 }
 
-// TestAlerts has Prometheus read the alerts, and fire each of them.
+// TestAlerts has Prometheus read its configuration with the alerts, and fire each
+// of them.
 func TestAlerts(t *testing.T) {
 	promtool := program(t, "promtool")
-	for _, args := range [][]string{{"check", "rules", "alerts.yml"}, {"test", "rules", "testdata/alerts_test.yml"}} {
+	for _, args := range [][]string{{"check", "config", "prometheus.yml"}, {"test", "rules", "testdata/alerts_test.yml"}} {
 		t.Run(strings.Join(args, " "), func(t *testing.T) {
 			if out, err := exec.CommandContext(t.Context(), promtool, args...).CombinedOutput(); err != nil {
 				t.Errorf("%v: %s", err, out)
