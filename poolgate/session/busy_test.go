@@ -2,6 +2,7 @@ package session_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -74,7 +75,9 @@ func TestBusy(t *testing.T) {
 				must(t, insert(ctx, session.DB(ctx, db.DB.DB), "a"))
 				wg.Go(func() {
 					close(started)
-					session.DB(ctx, db.DB.DB).ExecContext(ctx, "SELECT pg_sleep(0.2)")
+					for err := session.ErrBusy; errors.Is(err, session.ErrBusy); { // while it is looked at, below
+						_, err = session.DB(ctx, db.DB.DB).ExecContext(ctx, "SELECT pg_sleep(0.2)")
+					}
 				})
 				<-started
 				eventually(t, "it is busy", func() bool {
