@@ -81,8 +81,8 @@ func (db *DB) Observe(o Observer) (stop func()) {
 type leaseKey struct{}
 
 // LeaseFromContext returns how the checkout began under which a driver is
-// called, for drivers and wrappers of drivers behind the gate: a DB that is
-// observed says so in the contexts that it hands on.
+// called, for drivers and wrappers of drivers behind the gate: a DB says so in the
+// contexts that it hands on, of checkouts that some observer wants to hear of.
 func LeaseFromContext(ctx context.Context) (LeaseStart, bool) {
 	w, ok := ctx.Value(leaseKey{}).(*watch)
 	if !ok {

@@ -207,13 +207,21 @@ func TestObserve(t *testing.T) {
 type ctxKey struct{}
 
 func TestHoldersSayWhatIsDone(t *testing.T) {
-	db, _ := open(t, modern, limit(2))
+	db, r := open(t, modern, limit(2))
 	tx, err := db.Begin()
 	must(t, err)
+	running := false
+	r.set(func(call string, _ int) error {
+		if call == "exec" {
+			running = db.Gate().Holders()[0].Running
+		}
+		return nil
+	})
 	_, err = tx.Exec("update t set password = 's3cret' where id = $1")
 	must(t, err)
+	r.set(nil)
 	h := db.Gate().Holders()
-	if len(h) != 1 || h[0].Statement != "update t set password = ? where id = $1" || h[0].Goroutine == 0 || h[0].Held <= 0 {
+	if len(h) != 1 || h[0].Statement != "update t set password = ? where id = $1" || h[0].Goroutine == 0 || h[0].Held <= 0 || h[0].Running || !running {
 		t.Errorf("holders: %+v", h)
 	}
 	must(t, tx.Rollback())

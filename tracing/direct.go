@@ -58,7 +58,7 @@ type otelConn interface {
 
 // directConn is otelsql's connection, but for calls under a span that is not
 // sampled. What such a call returns is the driver's own, so what is done with it
-// is not seen either: rows are not, and the end of a transaction is measured here.
+// passes otelsql by, too: the end of a transaction is measured here.
 type directConn struct {
 	otelConn
 	inner     driver.Conn // inside otelConn
@@ -87,7 +87,10 @@ func (c *directConn) QueryContext(ctx context.Context, query string, args []driv
 	start := c.connector.durations.now()
 	rows, err := inner.QueryContext(ctx, query, args)
 	c.connector.durations.since(ctx, otelsql.MethodConnQuery, start, err)
-	return rows, err
+	if err != nil {
+		return nil, err
+	}
+	return plainRows{rows}, nil
 }
 
 func (c *directConn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, error) {

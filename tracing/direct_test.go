@@ -38,18 +38,22 @@ func TestUnsampled(t *testing.T) {
 			failed(f.ExecContext(ctx, "SELECT 1/0"))
 			failed(f.ExecContext(ctx, "SELECT $1::int", "one"))
 
-			rows, err := f.QueryContext(ctx, "SELECT i, i::text FROM generate_series(1, $1::int) AS i", 3)
+			rows, err := f.QueryContext(ctx, "SELECT i, i::varchar(9), i::numeric(5, 2) FROM generate_series(1, $1::int) AS i", 3)
 			must(t, err)
 			types, err := rows.ColumnTypes()
 			must(t, err)
 			for _, c := range types {
-				note("%s %s", c.Name(), c.DatabaseTypeName())
+				length, hasLength := c.Length()
+				precision, scale, isDecimal := c.DecimalSize()
+				nullable, known := c.Nullable()
+				note("%s %s %v", c.Name(), c.DatabaseTypeName(), c.ScanType())
+				note("%d %v %d %d %v %v %v", length, hasLength, precision, scale, isDecimal, nullable, known)
 			}
 			for rows.Next() {
 				var i int
-				var s string
-				must(t, rows.Scan(&i, &s))
-				note("%d %s", i, s)
+				var s, n string
+				must(t, rows.Scan(&i, &s, &n))
+				note("%d %s %s", i, s, n)
 			}
 			must(t, rows.Err())
 

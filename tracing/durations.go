@@ -3,6 +3,7 @@ package tracing
 import (
 	"context"
 	"database/sql/driver"
+	"errors"
 	"sync"
 	"time"
 
@@ -49,7 +50,7 @@ func newDurations(s *settings) (*durations, error) {
 
 // since measures an operation that began at start. It does nothing on nil.
 func (d *durations) since(ctx context.Context, method otelsql.Method, start time.Time, err error) {
-	if d == nil || err == driver.ErrSkip { // the driver will be asked in another way
+	if d == nil || errors.Is(err, driver.ErrSkip) { // the driver will be asked in another way
 		return
 	}
 	took := time.Since(start).Seconds()
@@ -97,7 +98,7 @@ func (d *durations) Record(ctx context.Context, seconds float64, opts ...metric.
 		if !failed {
 			d.createTime.Record(ctx, seconds, d.pool)
 		}
-	case method == otelsql.MethodRows:
+	case method == otelsql.MethodRows, set.HasValue(keySkipped):
 	case failed:
 		d.operation.Record(ctx, seconds, d.attributes(method, ourError(set)))
 	default:
@@ -109,7 +110,14 @@ func (d *durations) Record(ctx context.Context, seconds float64, opts ...metric.
 // otelsql, which puts another in its place.
 const keyError = attribute.Key("poolgate.error.type")
 
+// keySkipped says that the driver wants to be asked in another way: as in since,
+// that was no operation.
+const keySkipped = attribute.Key("poolgate.skipped")
+
 func measuredError(err error) []attribute.KeyValue {
+	if errors.Is(err, driver.ErrSkip) {
+		return []attribute.KeyValue{keySkipped.Bool(true)}
+	}
 	attributes := errorAttributes(err)
 	for i, a := range attributes {
 		if a.Key == semconv.ErrorTypeKey {

@@ -140,6 +140,9 @@ func startPrometheus(ctx context.Context, t *testing.T, path, target string) str
 			return err.Error(), false
 		}
 		answer.Body.Close()
+		if answer.StatusCode != http.StatusOK { // it reads what it has on disk
+			return answer.Status, false
+		}
 		values, problem := ask(t, server, "up == 1")
 		return problem, len(values) > 0
 	})

@@ -233,23 +233,21 @@ func (r *gateReport) notes(now time.Time) []note {
 	}
 	if leaked > 0 {
 		add(true, "%s for longer than %v, the longest for %v%s.",
-			number(leaked, "holder keeps its permit", "holders keep their permits"), r.LeakAfter, longest, most(taken))
+			number(leaked, "holder keeps its permit", "holders keep their permits"), r.LeakAfter, longest, most(taken, leaked))
 		notes[len(notes)-1].Holders = true
 	}
 	if r.InFlight >= r.Limit && r.Waiting > 0 {
 		add(true, "%d of %d permits are out, and %s, the longest for %v.", r.InFlight, r.Limit, number(r.Waiting, "caller waits", "callers wait"), r.OldestWait)
-		if still := r.stillFor(now); still > 0 {
-			add(true, "Nobody was let in for %v at least.", still)
+		if still := r.lastLetIn(); still >= standstill {
+			add(true, "Nobody was let in for %v.", still)
 		}
 	}
 	if n, since := r.refusedSince(); n > 0 {
-		verb := "was refused"
-		if r.Shadow {
-			verb = "would have been refused"
-		} else if n > 1 {
-			verb = "were refused"
+		format := "%s refused in the last %v."
+		if r.Shadow { // where a gate that is closed refuses nevertheless
+			format = "%s, or would have been, refused in the last %v."
 		}
-		add(true, "%s %s in the last %v.", number(int(n), "caller", "callers"), verb, seconds(now.Sub(since).Round(time.Second)))
+		add(true, format, number(int(n), "caller was", "callers were"), seconds(max(time.Second, now.Sub(since).Round(time.Second))))
 	}
 	if r.InFlight > r.Limit {
 		add(false, "More permits are out than the limit says, as it was lowered.")
@@ -260,15 +258,16 @@ func (r *gateReport) notes(now time.Time) []note {
 	return notes
 }
 
-// most says where most of the permits were taken, of how many each place took.
-func most(taken map[string]int) string {
+// most says where most of the permits were taken, of how many each place took and
+// how many there are.
+func most(taken map[string]int, all int) string {
 	places := slices.SortedFunc(maps.Keys(taken), func(a, b string) int {
 		return cmp.Or(taken[b]-taken[a], strings.Compare(a, b))
 	})
-	switch len(places) {
-	case 0:
+	switch {
+	case len(places) == 0:
 		return ""
-	case 1:
+	case taken[places[0]] == all:
 		return "; taken in " + places[0]
 	}
 	var each []string
@@ -278,26 +277,21 @@ func most(taken map[string]int) string {
 	return "; taken " + strings.Join(each, "; ")
 }
 
-// stillFor is for how long nobody was let in, at least: for whole periods before
-// the present one, which may have only just begun.
-func (r *gateReport) stillFor(now time.Time) (still seconds) {
-	for back := 1; ; back++ {
-		known := false
-		for _, c := range r.Classes {
-			if i := len(c.History) - back; i >= 0 {
-				known = true
-				if c.History[i].Acquired > 0 {
-					return still
-				}
-				if back > 1 {
-					still = seconds(now.Sub(c.History[i].Start).Truncate(time.Second))
-				}
-			}
-		}
-		if !known {
-			return still
+// standstill is for how long nobody must have been let in to be worth a note.
+const standstill = seconds(5 * time.Second)
+
+// lastLetIn is how long ago somebody was let in within the limit; 0 if that is
+// not known. All permits are out, and callers wait: then who was let in last
+// still holds, as from a permit that came back somebody else would have been let
+// in later.
+func (r *gateReport) lastLetIn() seconds {
+	least := r.Holders[0].Held // which is the most
+	for _, h := range r.Holders {
+		if h.Class != gate.OutOfBandClass {
+			least = min(least, h.Held)
 		}
 	}
+	return least
 }
 
 // refusedSince is how many were refused in the present period and the one before

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"regexp"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -149,9 +150,11 @@ func TestReport(t *testing.T) {
 		}
 		time.Sleep(30 * time.Second)
 		wait()
-		if notes = fmt.Sprint(tell(t, h, "").Gates[0].Notes); !strings.Contains(notes, "Nobody was let in for 22 s at least.") {
+		audit := acquire(t, g, gate.Request{OutOfBand: true}) // is none of the limit
+		if notes = fmt.Sprint(tell(t, h, "").Gates[0].Notes); !strings.Contains(notes, "Nobody was let in for 32 s.") {
 			t.Errorf("got %s", notes)
 		}
+		audit.Release()
 		cancel()
 		for _, p := range held {
 			p.Release()
@@ -162,6 +165,38 @@ func TestReport(t *testing.T) {
 		if notes = fmt.Sprint(tell(t, h, "").Gates[0].Notes); strings.Contains(notes, "Nobody was let in") {
 			t.Errorf("got %s", notes)
 		}
+	})
+
+	inBubble(t, "it does not guess", func(t *testing.T) {
+		g := newGate(t, gate.Config{Limit: 4, LeakAfter: time.Second, StackEvery: 3})
+		h := only("orders", g)
+		defer acquire(t, g, gate.Request{}).Release()
+		for range 3 {
+			p := acquire(t, g, gate.Request{})
+			p.Release()
+			defer acquire(t, g, gate.Request{}).Release() // of the same record, and not captured
+		}
+		time.Sleep(2 * time.Second)
+		if notes := fmt.Sprint(tell(t, h, "").Gates[0].Notes); !regexp.MustCompile(`; taken 1 in debugpage_test.acquire, `).MatchString(notes) {
+			t.Errorf("of few stacks it says %s", notes)
+		}
+
+		plain := newGate(t, gate.Config{Limit: 2, OutOfBand: gate.NoOutOfBand})
+		acquire(t, plain, gate.Request{}).Release()
+		time.Sleep(time.Minute)
+		for range 2 {
+			p, err := plain.Acquire(t.Context()) // which is not timed
+			must(t, err)
+			defer p.Release()
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		go plain.Acquire(ctx)
+		synctest.Wait()
+		if notes := fmt.Sprint(tell(t, only("plain", plain), "").Gates[0].Notes); strings.Contains(notes, "Nobody") {
+			t.Errorf("of those who came just now it says %s", notes)
+		}
+		cancel()
+		synctest.Wait()
 	})
 
 	inBubble(t, "it says what the gate does not look for", func(t *testing.T) {

@@ -421,8 +421,8 @@ func (g *Gate) decline(p Permit) {
 // now is the time on the gate's own clock, which costs half of time.Now.
 func (g *Gate) now() time.Duration { return time.Since(g.epoch) }
 
-// spins is how often lock tries: for somewhat longer than the gate does anything
-// with g.mu held.
+// spins is how often lock tries: for somewhat longer than Acquire and Release hold
+// g.mu.
 const spins = 300
 
 // lock locks g.mu. Where goroutines are ready to run, and behind a gate there

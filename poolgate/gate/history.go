@@ -97,13 +97,17 @@ func (h *history) turn(now time.Duration) {
 func (h *history) present() Period {
 	return Period{
 		Start:    h.epoch.Add(h.end - period),
-		Acquired: h.counts.Acquired - h.before.Acquired,
-		Waited:   h.counts.Waited - h.before.Waited,
+		Acquired: since(h.before.Acquired, h.counts.Acquired),
+		Waited:   since(h.before.Waited, h.counts.Waited),
 		Refused:  h.counts.Refused() - h.before.Refused(),
 		Wait:     percentiles(h.waits),
 		Hold:     percentiles(h.holds),
 	}
 }
+
+// since is what was added to a count; 0 if more was taken back of what a period
+// before had counted, see Gate.decline.
+func since(before, now uint64) uint64 { return now - min(before, now) }
 
 // recentWaits and recentHolds are those of the present period and the one
 // before it.
