@@ -50,22 +50,14 @@ func TestService(t *testing.T) {
 	for _, driver := range []string{"pgx", "pq"} {
 		t.Run(driver, func(t *testing.T) {
 			sent.Store(0)
-			o, err := parse([]string{"--address=127.0.0.1:0", "--driver=" + driver})
-			must(t, err)
-			ctx, cancel := context.WithCancel(t.Context())
-			defer cancel()
-			var out output
-			ended := make(chan error, 1)
-			go func() { ended <- run(ctx, o, &out) }()
-			metrics := out.find(t, regexp.MustCompile(`http://\S+/metrics`))
+			out, metrics, stop := start(t, "--driver="+driver)
 
 			await(t, "all that is used is measured", func() (string, bool) {
 				page := get(t, metrics)
 				missing := missing(t, page)
 				return strings.Join(missing, ", "), len(missing) == 0 && reported.MatchString(page)
 			})
-			cancel()
-			must(t, <-ended)
+			stop()
 			if sent.Load() == 0 {
 				t.Error("no traces were sent")
 			}
@@ -80,6 +72,22 @@ func TestService(t *testing.T) {
 	collector.Close()
 	http.DefaultClient.CloseIdleConnections()
 	goleak.VerifyNone(t, leaks)
+}
+
+// start runs the service under its load until stop is called, and returns what it
+// prints and where its metrics are.
+func start(t *testing.T, args ...string) (out *output, metrics string, stop func()) {
+	t.Helper()
+	o, err := parse(append(args, "--address=127.0.0.1:0"))
+	must(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	out = new(output)
+	ended := make(chan error, 1)
+	go func() { ended <- run(ctx, o, out) }()
+	return out, out.find(t, regexp.MustCompile(`http://\S+/metrics`)), func() {
+		cancel()
+		must(t, <-ended)
+	}
 }
 
 var (

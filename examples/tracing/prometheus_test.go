@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -69,17 +68,10 @@ func TestDashboard(t *testing.T) {
 	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.URL)
 	defer http.DefaultClient.CloseIdleConnections()
 
-	o, err := parse([]string{"--address=127.0.0.1:0"})
+	_, metrics, stop := start(t)
+	target, err := url.Parse(metrics)
 	must(t, err)
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	var out output
-	ended := make(chan error, 1)
-	go func() { ended <- run(ctx, o, &out) }()
-	metrics, err := url.Parse(out.find(t, regexp.MustCompile(`http://\S+/metrics`)))
-	must(t, err)
-
-	server := startPrometheus(ctx, t, prometheus, metrics.Host)
+	server := startPrometheus(t, prometheus, target.Host)
 	for _, panel := range readDashboard(t).Panels {
 		for _, target := range panel.Targets {
 			t.Run(panel.Title, func(t *testing.T) {
@@ -106,13 +98,12 @@ func TestDashboard(t *testing.T) {
 			return page, regexp.MustCompile(`"trace_id":"[0-9a-f]{32}"`).MatchString(page)
 		})
 	})
-	cancel()
-	must(t, <-ended)
+	stop()
 }
 
-// startPrometheus starts one that scrapes target each second, until ctx ends, and
-// returns its address.
-func startPrometheus(ctx context.Context, t *testing.T, path, target string) string {
+// startPrometheus starts one that scrapes target each second, and returns its
+// address.
+func startPrometheus(t *testing.T, path, target string) string {
 	t.Helper()
 	dir := t.TempDir()
 	config := filepath.Join(dir, "prometheus.yml")
@@ -122,7 +113,7 @@ func startPrometheus(ctx context.Context, t *testing.T, path, target string) str
 	must(t, err)
 	address := l.Addr().String()
 	must(t, l.Close())
-	command := exec.CommandContext(ctx, path, "--config.file", config, "--storage.tsdb.path", filepath.Join(dir, "data"), "--web.listen-address", address,
+	command := exec.CommandContext(t.Context(), path, "--config.file", config, "--storage.tsdb.path", filepath.Join(dir, "data"), "--web.listen-address", address,
 		"--enable-feature=exemplar-storage")
 	log, err := os.Create(filepath.Join(dir, "log"))
 	must(t, err)
