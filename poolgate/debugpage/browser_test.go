@@ -106,7 +106,7 @@ func TestInABrowser(t *testing.T) {
 
 	t.Run("it looks as it should", func(t *testing.T) {
 		file := filepath.Join(t.TempDir(), "page.png")
-		browse(t, browser, "--screenshot="+file, "--window-size=1240,1430", "--hide-scrollbars", server.URL+"/?goroutines=show")
+		browse(t, browser, "--screenshot="+file, "--window-size=1240,1650", "--hide-scrollbars", server.URL+"/?goroutines=show")
 		picture := read(t, file)
 		colors := colorsOf(picture)
 		for what, c := range map[string]color.RGBA{
