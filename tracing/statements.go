@@ -42,9 +42,8 @@ func openTraced(connector driver.Connector, s *settings) (*sql.DB, error) {
 		otelsql.WithInstrumentErrorAttributesGetter(measuredError),
 		otelsql.WithDisableSkipErrMeasurement(true),
 		otelsql.WithSpanOptions(otelsql.SpanOptions{
-			DisableErrSkip:       true,
-			DisableQuery:         true, // statementAttributes has it, without literals
-			OmitConnResetSession: true,
+			DisableErrSkip: true,
+			DisableQuery:   true, // statementAttributes has it, without literals
 			SpanFilter: func(ctx context.Context, _ otelsql.Method, _ string, _ []driver.NamedValue) bool {
 				return !unsampled(ctx)
 			},

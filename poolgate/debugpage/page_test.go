@@ -6,7 +6,31 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/poolgate/poolgate/poolgate/gate"
 )
+
+func TestLastLetIn(t *testing.T) {
+	lane, old, young, untimed := holderReport{Class: gate.OutOfBandClass, Held: 9}, holderReport{Held: 8}, holderReport{Held: 3}, holderReport{}
+	for _, test := range []struct {
+		name    string
+		holders []holderReport
+		want    seconds
+	}{
+		{"nobody holds any more", nil, 0},
+		{"only the lane does", []holderReport{lane}, 0},
+		{"the last of those within the limit counts", []holderReport{lane, old, young}, 3},
+		{"one that is not timed may have come just now", []holderReport{old, young, untimed}, 0},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			r := gateReport{Limit: 1, InFlight: 1, Waiting: 1, Holders: test.holders}
+			if got := r.lastLetIn(); got != test.want {
+				t.Errorf("got %d, want %d", got, test.want)
+			}
+			r.notes(time.Now()) // which must do with as many
+		})
+	}
+}
 
 func TestSeconds(t *testing.T) {
 	for _, test := range []struct {

@@ -281,17 +281,17 @@ func most(taken map[string]int, all int) string {
 const standstill = seconds(5 * time.Second)
 
 // lastLetIn is how long ago somebody was let in within the limit; 0 if that is
-// not known. All permits are out, and callers wait: then who was let in last
-// still holds, as from a permit that came back somebody else would have been let
-// in later.
+// not known, or if all have gone since the gate was asked how many there are. All
+// permits are out, and callers wait: then who was let in last still holds, as from
+// a permit that came back somebody else would have been let in later, unless the
+// limit was lowered meanwhile.
 func (r *gateReport) lastLetIn() seconds {
-	least := r.Holders[0].Held // which is the most
-	for _, h := range r.Holders {
+	for _, h := range slices.Backward(r.Holders) { // who holds for the least time is last
 		if h.Class != gate.OutOfBandClass {
-			least = min(least, h.Held)
+			return h.Held
 		}
 	}
-	return least
+	return 0
 }
 
 // refusedSince is how many were refused in the present period and the one before
