@@ -403,17 +403,14 @@ func (g *Gate) releaseLong(h *hold, now time.Duration) {
 }
 
 // decline gives back a permit that was granted but not used: the next waiter
-// gets it, in Chunked mode within the same wave.
+// gets it, in Chunked mode within the same wave. It stays counted as acquired, so
+// that no count ever falls.
 func (g *Gate) decline(p Permit) {
 	g.mu.Lock()
 	defer g.unlock()
-	c := p.hold.class
-	if c != g.lane {
+	if p.hold.class != g.lane {
 		g.wave -= p.hold.weight
 	}
-	c.counts.Acquired--
-	c.counts.Waited--
-	c.counts.Canceled++
 	g.giveBack(p.hold)
 	g.serve(g.now())
 }

@@ -1,26 +1,12 @@
 package gate
 
-import (
-	"time"
-
-	"github.com/HdrHistogram/hdrhistogram-go"
-)
+import "time"
 
 const (
 	// period is what one point of a class's history stands for.
 	period  = 10 * time.Second
 	periods = 60
-
-	// Waits and holds are kept with one significant digit, from a
-	// microsecond to an hour: 4 KB for each histogram.
-	leastRecorded = time.Microsecond
-	mostRecorded  = time.Hour
-	digits        = 1
 )
-
-// Percentiles tell how times are distributed, to about 6 %. All are 0 where
-// nothing was recorded.
-type Percentiles struct{ P50, P90, P99, Max time.Duration }
 
 // A Period is what happened to a class within ten seconds.
 type Period struct {
@@ -41,93 +27,75 @@ type Period struct {
 // before.
 type history struct {
 	epoch  time.Time
-	end    time.Duration // of the present period
+	end    time.Duration // of the present period; 0 until something happens
 	counts *Counts       // the class's
 	before Counts        // what they were as it began
-
-	waits, holds         *hdrhistogram.Histogram // of the present period; nil until something happens
-	lastWaits, lastHolds *hdrhistogram.Histogram // of the one before
-
-	past []Period // at most periods, the oldest first
+	past   []Period      // at most periods, the oldest first
+	times  *times        // nil until something happens
 }
+
+// times are how long waits and holds took, in the present period and in the one
+// before it.
+type times struct{ waits, holds, lastWaits, lastHolds histogram }
 
 func (h *history) wait(now, d time.Duration) {
 	h.turn(now)
-	record(h.waits, d)
+	h.times.waits.record(d)
 }
 
 func (h *history) hold(now, d time.Duration) {
 	h.turn(now)
-	record(h.holds, d)
-}
-
-func record(h *hdrhistogram.Histogram, d time.Duration) {
-	h.RecordValue(int64(min(d, mostRecorded))) // which is the only error
+	h.times.holds.record(d)
 }
 
 // turn begins new periods until now is in the present one.
 func (h *history) turn(now time.Duration) {
-	if h.waits == nil {
-		for _, one := range []**hdrhistogram.Histogram{&h.waits, &h.holds, &h.lastWaits, &h.lastHolds} {
-			*one = hdrhistogram.New(int64(leastRecorded), int64(mostRecorded), digits)
-		}
+	switch idle := now - h.end; {
+	case h.times == nil:
+		h.times = new(times)
+		h.end = now.Truncate(period) + period
+	case idle >= periods*period: // all that there was is too long ago
+		*h.times = times{}
+		h.past = h.past[:0]
+		h.before = *h.counts
 		h.end = now.Truncate(period) + period
 	}
-	if now < h.end {
-		return
-	}
-	if now-h.end > periods*period { // all that there was is too long ago
-		h.past = h.past[:0]
-		h.end = now.Truncate(period)
-	}
-	for now >= h.end {
+	for ; now >= h.end; h.end += period {
 		h.past = append(h.past, h.present())
 		if len(h.past) > periods {
 			h.past = append(h.past[:0], h.past[1:]...)
 		}
 		h.before = *h.counts
-		h.waits, h.lastWaits = h.lastWaits, h.waits
-		h.holds, h.lastHolds = h.lastHolds, h.holds
-		h.waits.Reset()
-		h.holds.Reset()
-		h.end += period
+		h.times.waits.moveTo(&h.times.lastWaits)
+		h.times.holds.moveTo(&h.times.lastHolds)
 	}
 }
 
 func (h *history) present() Period {
 	return Period{
 		Start:    h.epoch.Add(h.end - period),
-		Acquired: since(h.before.Acquired, h.counts.Acquired),
-		Waited:   since(h.before.Waited, h.counts.Waited),
+		Acquired: h.counts.Acquired - h.before.Acquired,
+		Waited:   h.counts.Waited - h.before.Waited,
 		Refused:  h.counts.Refused() - h.before.Refused(),
-		Wait:     percentiles(h.waits),
-		Hold:     percentiles(h.holds),
+		Wait:     percentiles(&h.times.waits),
+		Hold:     percentiles(&h.times.holds),
 	}
 }
 
-// since is what was added to a count; 0 if more was taken back of what a period
-// before had counted, see Gate.decline.
-func since(before, now uint64) uint64 { return now - min(before, now) }
-
 // recentWaits and recentHolds are those of the present period and the one
 // before it.
-func (h *history) recentWaits() Percentiles { return percentiles(h.waits, h.lastWaits) }
-func (h *history) recentHolds() Percentiles { return percentiles(h.holds, h.lastHolds) }
+func (h *history) recentWaits() Percentiles {
+	if h.times == nil {
+		return Percentiles{}
+	}
+	return percentiles(&h.times.waits, &h.times.lastWaits)
+}
 
-func percentiles(of ...*hdrhistogram.Histogram) Percentiles {
-	if of[0] == nil {
+func (h *history) recentHolds() Percentiles {
+	if h.times == nil {
 		return Percentiles{}
 	}
-	h := of[0]
-	if len(of) > 1 && of[1].TotalCount() > 0 {
-		h = hdrhistogram.Import(h.Export())
-		h.Merge(of[1])
-	}
-	if h.TotalCount() == 0 {
-		return Percentiles{}
-	}
-	at := func(q float64) time.Duration { return time.Duration(h.ValueAtPercentile(q)) }
-	return Percentiles{P50: at(50), P90: at(90), P99: at(99), Max: time.Duration(h.Max())}
+	return percentiles(&h.times.holds, &h.times.lastHolds)
 }
 
 // History returns what happened in the last ten minutes to the class of that

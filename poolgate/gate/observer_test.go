@@ -164,12 +164,35 @@ func TestHistory(t *testing.T) {
 		if h := past[0].Hold; h.P50 < 95*time.Millisecond || h.P50 > 106*time.Millisecond {
 			t.Errorf("holds: %+v", h)
 		}
-		time.Sleep(24 * time.Hour)
-		if past := g.History("batch"); len(past) > 61 {
+		for range 100 {
+			g.History(gate.DefaultClass) // a period ends when something happens, or somebody looks
+			time.Sleep(10 * time.Second)
+		}
+		if past := g.History(gate.DefaultClass); len(past) != 61 {
 			t.Errorf("%d periods", len(past))
 		}
 		if g.History("none") != nil || len(g.History(gate.OutOfBandClass)) == 0 {
 			t.Error("of unknown classes there is none, of the lane there is")
+		}
+	})
+	inBubble(t, "each period keeps its time, however long nothing happens", func(t *testing.T) {
+		for _, idle := range []time.Duration{time.Minute, 9 * time.Minute, 10*time.Minute + time.Second, time.Hour, 10000 * time.Hour} {
+			g := newGate(t, gate.Config{Limit: 1, LeakAfter: time.Hour})
+			start := time.Now()
+			load(t, g, 10, 0, 100*time.Millisecond, 0, "")
+			time.Sleep(idle)
+			for _, p := range g.History(gate.DefaultClass) {
+				old := p.Start.Before(start.Add(time.Second))
+				if since := time.Since(p.Start); since > 10*time.Minute+10*time.Second {
+					t.Errorf("after %v there is a period that began %v ago", idle, since)
+				}
+				if !old && (p.Acquired != 0 || p.Hold.Max != 0 || p.Wait.Max != 0) {
+					t.Errorf("after %v something happened %v ago: %+v", idle, time.Since(p.Start), p)
+				}
+				if old && p.Acquired != 10 {
+					t.Errorf("after %v %d permits were given out", idle, p.Acquired)
+				}
+			}
 		}
 	})
 }

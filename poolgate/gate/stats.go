@@ -49,7 +49,7 @@ type ClassStats struct {
 
 // Counts are totals since the gate was made.
 type Counts struct {
-	Acquired     uint64        // permits given out
+	Acquired     uint64        // permits given out, also to callers whose context ended at that moment
 	Waited       uint64        // of these, to callers that had to wait
 	WaitDuration time.Duration // time that all have waited whose wait is over, however it ended
 
@@ -64,7 +64,7 @@ type Counts struct {
 	Paused      uint64
 	Closed      uint64
 
-	Canceled uint64 // left because their context ended while they waited
+	Canceled uint64 // left because their context ended before they were given a permit
 	Leaked   uint64 // permits held longer than Config.LeakAfter
 }
 
