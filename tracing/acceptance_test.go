@@ -15,8 +15,8 @@ import (
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 	"go.uber.org/goleak"
 
-	"github.com/poolgate/poolgate/internal/jaeger"
-	"github.com/poolgate/poolgate/internal/pgserver"
+	"github.com/poolgate/poolgate/internal/testing/jaeger"
+	"github.com/poolgate/poolgate/internal/testing/pgserver"
 	"github.com/poolgate/poolgate/poolgate/gate"
 	"github.com/poolgate/poolgate/poolgate/gather"
 	"github.com/poolgate/poolgate/poolgate/session"

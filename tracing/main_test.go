@@ -20,8 +20,8 @@ import (
 
 	"github.com/poolgate/poolgate/adapters/pgxgate"
 	"github.com/poolgate/poolgate/adapters/pqgate"
-	"github.com/poolgate/poolgate/internal/jaeger"
-	"github.com/poolgate/poolgate/internal/pgserver"
+	"github.com/poolgate/poolgate/internal/testing/jaeger"
+	"github.com/poolgate/poolgate/internal/testing/pgserver"
 	"github.com/poolgate/poolgate/poolgate"
 	"github.com/poolgate/poolgate/poolgate/gate"
 	"github.com/poolgate/poolgate/tracing"

@@ -18,7 +18,7 @@ import (
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.uber.org/goleak"
 
-	"github.com/poolgate/poolgate/internal/pgserver"
+	"github.com/poolgate/poolgate/internal/testing/pgserver"
 	"github.com/poolgate/poolgate/poolgate/debugpage"
 	"github.com/poolgate/poolgate/poolgate/gate"
 	"github.com/poolgate/poolgate/poolgate/logging"

@@ -10,7 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/stdlib"
 
 	"github.com/poolgate/poolgate/adapters/internal/conformance"
-	"github.com/poolgate/poolgate/internal/pgserver"
+	"github.com/poolgate/poolgate/internal/testing/pgserver"
 	"github.com/poolgate/poolgate/poolgate"
 )
 

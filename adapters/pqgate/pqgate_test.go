@@ -11,7 +11,7 @@ import (
 	"github.com/lib/pq"
 
 	"github.com/poolgate/poolgate/adapters/internal/conformance"
-	"github.com/poolgate/poolgate/internal/pgserver"
+	"github.com/poolgate/poolgate/internal/testing/pgserver"
 	"github.com/poolgate/poolgate/poolgate"
 )
 

@@ -16,7 +16,7 @@ import (
 	"os"
 
 	"github.com/poolgate/poolgate/adapters/pgxgate"
-	"github.com/poolgate/poolgate/internal/pgserver"
+	"github.com/poolgate/poolgate/internal/testing/pgserver"
 	"github.com/poolgate/poolgate/poolgate"
 	"github.com/poolgate/poolgate/poolgate/gate"
 	"github.com/poolgate/poolgate/poolgate/gather"

@@ -4,7 +4,7 @@ import (
 	"testing"
 
 	"github.com/poolgate/poolgate/examples/internal/printed"
-	"github.com/poolgate/poolgate/internal/pgserver"
+	"github.com/poolgate/poolgate/internal/testing/pgserver"
 )
 
 func TestMain(m *testing.M) { pgserver.Main(m) }

@@ -16,7 +16,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/poolgate/poolgate/internal/pgserver"
+	"github.com/poolgate/poolgate/internal/testing/pgserver"
 )
 
 // program returns the path of one of Prometheus's programs, and skips the test

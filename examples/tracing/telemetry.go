@@ -15,7 +15,7 @@ import (
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 
-	"github.com/poolgate/poolgate/internal/jaeger"
+	"github.com/poolgate/poolgate/internal/testing/jaeger"
 )
 
 const serviceName = "orders"

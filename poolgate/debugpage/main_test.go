@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/poolgate/poolgate/internal/pgserver"
+	"github.com/poolgate/poolgate/internal/testing/pgserver"
 	"github.com/poolgate/poolgate/poolgate/debugpage"
 	"github.com/poolgate/poolgate/poolgate/gate"
 )

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/poolgate/poolgate/adapters/pgxgate"
-	"github.com/poolgate/poolgate/internal/pgserver"
+	"github.com/poolgate/poolgate/internal/testing/pgserver"
 	"github.com/poolgate/poolgate/poolgate"
 	"github.com/poolgate/poolgate/poolgate/gate"
 )

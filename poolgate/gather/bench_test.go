@@ -6,8 +6,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/poolgate/poolgate/internal/bothdrivers"
-	"github.com/poolgate/poolgate/internal/pgserver"
+	"github.com/poolgate/poolgate/internal/testing/bothdrivers"
+	"github.com/poolgate/poolgate/internal/testing/pgserver"
 	"github.com/poolgate/poolgate/poolgate"
 	"github.com/poolgate/poolgate/poolgate/gate"
 	"github.com/poolgate/poolgate/poolgate/gather"

@@ -8,8 +8,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/poolgate/poolgate/internal/bothdrivers"
-	"github.com/poolgate/poolgate/internal/pgserver"
+	"github.com/poolgate/poolgate/internal/testing/bothdrivers"
+	"github.com/poolgate/poolgate/internal/testing/pgserver"
 	"github.com/poolgate/poolgate/poolgate"
 	"github.com/poolgate/poolgate/poolgate/gate"
 	"github.com/poolgate/poolgate/poolgate/rows"

@@ -16,7 +16,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/poolgate/poolgate/bench/overload"
-	"github.com/poolgate/poolgate/internal/pgserver"
+	"github.com/poolgate/poolgate/internal/testing/pgserver"
 )
 
 // The exit codes.

@@ -15,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/poolgate/poolgate/internal/pgserver"
+	"github.com/poolgate/poolgate/internal/testing/pgserver"
 )
 
 // TestInterrupt runs the command as a user does, with a server of its own, and

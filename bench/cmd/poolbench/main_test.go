@@ -10,7 +10,7 @@ import (
 	"testing"
 
 	"github.com/poolgate/poolgate/bench"
-	"github.com/poolgate/poolgate/internal/pgserver"
+	"github.com/poolgate/poolgate/internal/testing/pgserver"
 )
 
 func TestMain(m *testing.M) { pgserver.Main(m) }
