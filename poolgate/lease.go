@@ -140,7 +140,7 @@ func (l *lease) giveBackPermit() {
 // until then: where MaxOpenConns is set on the façade, database/sql opens for
 // others, in a goroutine of its own.
 func (l *lease) begin(ctx context.Context, query string) context.Context {
-	l.permit.Own()
+	l.permit.SetOwner()
 	if query != "" {
 		l.activity.begin(query)
 	}

@@ -131,7 +131,7 @@ func (m *metrics) observe(_ context.Context, o metric.Observer) error {
 		o.ObserveFloat64(m.oldestWait, c.OldestWait.Seconds(), of.all)
 		o.ObserveInt64(m.leaks, int64(c.Leaked), of.all)
 		for _, reason := range gate.Reasons() {
-			o.ObserveInt64(m.refusals, int64(c.Of(reason)), of.refused[reason])
+			o.ObserveInt64(m.refusals, int64(c.RefusedFor(reason)), of.refused[reason])
 		}
 	}
 	return nil

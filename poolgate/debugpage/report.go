@@ -194,7 +194,7 @@ func countsOf(c gate.Counts) counts {
 		Leaked:    c.Leaked,
 	}
 	for _, reason := range gate.Reasons() {
-		r.RefusedBy[keyOf(reason)] = c.Of(reason)
+		r.RefusedBy[keyOf(reason)] = c.RefusedFor(reason)
 	}
 	return r
 }

@@ -78,6 +78,45 @@ func WithClass(ctx context.Context, name string) context.Context {
 	return &classContext{Context: ctx, name: name}
 }
 
+// ClassOf returns the name of the class that an Acquire with ctx would be of:
+// DefaultClass if it carries none, or one that the gate does not know.
+func (g *Gate) ClassOf(ctx context.Context) string {
+	c, err := g.classOf(ctx)
+	if err != nil {
+		c = g.classes[0]
+	}
+	return c.Name
+}
+
+// classOf returns the class that ctx carries.
+func (g *Gate) classOf(ctx context.Context) (*class, error) {
+	carrier, ok := ctx.(*classContext) // no search, where nothing was added since
+	if !ok {
+		if carrier, ok = ctx.Value(classKey{}).(*classContext); !ok {
+			return g.classes[0], nil
+		}
+	}
+	if c := carrier.found.Load(); c != nil && c.gate == g {
+		return c, nil
+	}
+	if c := g.named(carrier.name); c != nil {
+		carrier.found.Store(c)
+		return c, nil
+	}
+	return nil, unknownClass(carrier.name)
+}
+
+func (g *Gate) named(name string) *class {
+	for _, c := range g.classes {
+		if c.Name == name {
+			return c
+		}
+	}
+	return nil
+}
+
+func unknownClass(name string) error { return fmt.Errorf("%w %q", ErrUnknownClass, name) }
+
 // A class is a Class with those who are in it. All is guarded by Gate.mu but
 // the embedded configuration and gate, which do not change.
 type class struct {

@@ -39,7 +39,7 @@ func (g *Gate) tick() {
 	leaks := g.findLeaks(now)
 	g.serve(now) // the weight of one that was refused may have been in the way
 	if g.waiting > 0 {
-		g.wake(now, g.stuck.patience())
+		g.wake(now, g.search.patience())
 	}
 	observers := g.observers
 	g.unlock()

@@ -9,7 +9,7 @@ import "context"
 func (g *Gate) Pause() {
 	g.mu.Lock()
 	defer g.unlock()
-	g.paused, g.barred = true, true
+	g.paused, g.halted = true, true
 	g.choosePath()
 }
 
@@ -18,7 +18,7 @@ func (g *Gate) Pause() {
 func (g *Gate) Resume() {
 	g.mu.Lock()
 	defer g.unlock()
-	g.paused, g.barred = false, g.closed
+	g.paused, g.halted = false, g.closed
 	g.choosePath()
 	g.serve(g.now())
 }
@@ -60,12 +60,12 @@ func (g *Gate) Drain(ctx context.Context) error {
 
 // close is called with g.mu held.
 func (g *Gate) close() {
-	g.closed, g.barred = true, true
+	g.closed, g.halted = true, true
 	g.choosePath()
 	now := g.now()
 	for c := range g.everyClass {
 		for w := c.queue.head; w != nil; w = c.queue.head {
-			g.decide(w, g.rejectWaiter(w, now, ErrClosed))
+			g.resolve(w, g.rejectWaiter(w, now, ErrClosed))
 		}
 	}
 }

@@ -10,19 +10,19 @@ import (
 )
 
 const (
-	// stuckAfter is how long a class that has waiters must have stood still
+	// standsAfter is how long a class that has waiters must have stood still
 	// before it is looked at for a deadlock: a goroutine that has just handed
 	// its permit to another gets that much time.
-	stuckAfter = 15 * time.Millisecond
+	standsAfter = 15 * time.Millisecond
 
 	// A search takes at most one part in so many of the time.
-	stuckShare = 20
+	searchShare = 20
 )
 
-// stuck is how often deadlocks are searched for.
-type stuck struct{ cost time.Duration } // of the last search
+// deadlockSearch is how often deadlocks are searched for.
+type deadlockSearch struct{ cost time.Duration } // of the last search
 
-func (s *stuck) patience() time.Duration { return max(stuckAfter, stuckShare*s.cost) }
+func (s *deadlockSearch) patience() time.Duration { return max(standsAfter, searchShare*s.cost) }
 
 // movement is what changes whenever a permit of a class comes or goes.
 type movement struct {
@@ -38,7 +38,7 @@ func (c *class) stands(now time.Duration) bool {
 		m.at = now
 		c.movement = m
 	}
-	return c.queue.n > 0 && now-m.at >= stuckAfter
+	return c.queue.n > 0 && now-m.at >= standsAfter
 }
 
 // breakDeadlock looks whether waiters of a class that stands still can only be
@@ -46,7 +46,7 @@ func (c *class) stands(now time.Duration) bool {
 // which has the least to lose, is refused; as it gives back what it holds, the
 // others go on. It is called with g.mu held.
 func (g *Gate) breakDeadlock(now time.Duration) {
-	if g.barred || g.config.IgnoreDeadlocks {
+	if g.halted || g.config.IgnoreDeadlocks {
 		return
 	}
 	stands := false
@@ -56,17 +56,17 @@ func (g *Gate) breakDeadlock(now time.Duration) {
 	if !stands {
 		return
 	}
-	defer func() { g.stuck.cost = g.now() - now }()
+	defer func() { g.search.cost = g.now() - now }()
 	waits := g.waitingHolders()
 	hopeless := g.hopeless(waits)
 	var victim *waiter
 	for _, w := range waits {
-		if hopeless[w.class] && w.class.stands(now) && now-w.since >= stuckAfter && !w.spared &&
+		if hopeless[w.class] && w.class.stands(now) && now-w.since >= standsAfter && !w.shadowed &&
 			(victim == nil || w.ticket > victim.ticket) {
 			victim = w
 		}
 	}
-	if victim == nil || g.spare(victim, ErrDeadlock) {
+	if victim == nil || g.shadow(victim, ErrDeadlock) {
 		return
 	}
 	err := g.rejectWaiter(victim, now, ErrDeadlock)
@@ -80,7 +80,7 @@ func (g *Gate) breakDeadlock(now time.Duration) {
 			err.Holders = append(err.Holders, info)
 		}
 	}
-	g.decide(victim, err)
+	g.resolve(victim, err)
 }
 
 // waitingHolders are the waiters, by their goroutine, that hold a permit.

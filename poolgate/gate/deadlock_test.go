@@ -32,7 +32,7 @@ func (n *nested) run(t *testing.T, first, second gate.Request) {
 		if err != nil {
 			t.Error(err)
 		}
-		outer.Own()
+		outer.SetOwner()
 		n.holding.Done()
 		n.holding.Wait()
 		inner, err := n.g.AcquireWith(t.Context(), second)
@@ -102,7 +102,7 @@ func TestDeadlocks(t *testing.T) {
 			defer close(done)
 			for range 100 {
 				p := acquire(t, g)
-				p.Own()
+				p.SetOwner()
 				time.Sleep(time.Millisecond)
 				p.Release()
 			}
@@ -142,7 +142,7 @@ func TestDeadlocks(t *testing.T) {
 	}{
 		{"who waits while one holder works is not stuck", gate.Config{Limit: 2}, func(t *testing.T, g *gate.Gate) {
 			p := acquire(t, g)
-			p.Own()
+			p.SetOwner()
 			time.Sleep(10 * time.Second)
 			p.Release()
 		}},
@@ -179,9 +179,9 @@ func TestDeadlocks(t *testing.T) {
 	inBubble(t, "a permit that was handed on is the other's, once that one says so", func(t *testing.T) {
 		g := newGate(t, gate.Config{Limit: 1})
 		p := acquire(t, g)
-		p.Own()
+		p.SetOwner()
 		go func() {
-			p.Own()
+			p.SetOwner()
 			time.Sleep(time.Second)
 			p.Release()
 		}()

@@ -32,7 +32,7 @@ var (
 	// others go on.
 	//
 	// Found are waits in one gate of goroutines that it knows as owners of
-	// permits: those that called Permit.Own, as package poolgate does whenever
+	// permits: those that called Permit.SetOwner, as package poolgate does whenever
 	// a connection is used. Not found are circles that go through anything
 	// else, such as a mutex, a channel, the lock of a row or a second gate;
 	// Config.MaxWait ends those.

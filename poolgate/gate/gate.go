@@ -3,7 +3,6 @@ package gate
 import (
 	"context"
 	"errors"
-	"fmt"
 	"runtime"
 	"sync"
 	"time"
@@ -29,16 +28,16 @@ type Gate struct {
 	free     *hold   // those of no permit
 	paused   bool
 	closed   bool
-	barred   bool          // paused or closed
+	halted   bool          // paused or closed
 	plain    bool          // Acquire and Release may take the short way, see choosePath
 	drained  chan struct{} // closed when the last permit comes back; nil if nobody drains
 	lastWait time.Duration
 	served   uint64 // waiters that were given a permit
 
-	decided, lastDecided *waiter // those to be woken, see unlock
+	resolved, lastResolved *waiter // those to be woken, see unlock
 
 	clock     clock
-	stuck     stuck
+	search    deadlockSearch
 	overload  overload
 	observers []*Observer // replaced, not changed
 }
@@ -121,109 +120,6 @@ func (g *Gate) Acquire(ctx context.Context) (Permit, error) {
 	return g.acquire(ctx, done, c, Request{Weight: 1})
 }
 
-// A Request says what AcquireWith acquires. The zero Request is what Acquire
-// asks for.
-type Request struct {
-	// Class is the name of a class, which goes before the one that the context
-	// carries. A gate that has no classes ignores it.
-	Class string
-
-	// Weight is how many permits are taken at once, all of them or none. Zero
-	// means one. A weight above the limit, or above the Max of the class, is
-	// refused with ErrTooHeavy; where the limit is lowered later, such a one
-	// enters as soon as nobody else is in.
-	//
-	// Whoever needs several goes when it is its turn and all are free. Until
-	// then those of its class wait behind it, and 16 of other classes at most
-	// go before.
-	Weight int
-
-	// OutOfBand takes the permit from the lane beside the limit, see
-	// Config.OutOfBand, whatever the class.
-	OutOfBand bool
-
-	// Holder describes what the permit is used for, in Gate.Holders and to
-	// whoever is told of a leak or a deadlock. It may be nil.
-	Holder Holder
-}
-
-// A Holder describes what a permit is used for.
-type Holder interface {
-	// Statement returns what was begun last, such as the text of a query,
-	// without any value that could be a secret, and whether it is still being
-	// done. It is called from other goroutines than the one that holds the
-	// permit, at any time until the permit is released and shortly after, and
-	// must not use the gate.
-	Statement() (text string, running bool)
-}
-
-// AcquireWith is Acquire for what is not one permit of the context's class.
-func (g *Gate) AcquireWith(ctx context.Context, r Request) (Permit, error) {
-	c := g.classes[0]
-	switch {
-	case r.OutOfBand:
-		c = g.lane
-	case len(g.classes) == 1:
-	case r.Class != "":
-		if c = g.named(r.Class); c == nil {
-			return Permit{}, unknownClass(r.Class)
-		}
-	default:
-		var err error
-		if c, err = g.classOf(ctx); err != nil {
-			return Permit{}, err
-		}
-	}
-	if r.Weight == 0 {
-		r.Weight = 1
-	}
-	if r.Weight < 1 {
-		return Permit{}, fmt.Errorf("gate: Request.Weight must not be negative, got %d", r.Weight)
-	}
-	done := ctx.Err()
-	g.mu.Lock()
-	return g.acquire(ctx, done, c, r)
-}
-
-// ClassOf returns the name of the class that an Acquire with ctx would be of:
-// DefaultClass if it carries none, or one that the gate does not know.
-func (g *Gate) ClassOf(ctx context.Context) string {
-	c, err := g.classOf(ctx)
-	if err != nil {
-		c = g.classes[0]
-	}
-	return c.Name
-}
-
-// classOf returns the class that ctx carries.
-func (g *Gate) classOf(ctx context.Context) (*class, error) {
-	carrier, ok := ctx.(*classContext) // no search, where nothing was added since
-	if !ok {
-		if carrier, ok = ctx.Value(classKey{}).(*classContext); !ok {
-			return g.classes[0], nil
-		}
-	}
-	if c := carrier.found.Load(); c != nil && c.gate == g {
-		return c, nil
-	}
-	if c := g.named(carrier.name); c != nil {
-		carrier.found.Store(c)
-		return c, nil
-	}
-	return nil, unknownClass(carrier.name)
-}
-
-func (g *Gate) named(name string) *class {
-	for _, c := range g.classes {
-		if c.Name == name {
-			return c
-		}
-	}
-	return nil
-}
-
-func unknownClass(name string) error { return fmt.Errorf("%w %q", ErrUnknownClass, name) }
-
 // Limit returns the limit, which SetLimit may have changed.
 func (g *Gate) Limit() int {
 	g.mu.Lock()
@@ -263,8 +159,8 @@ func (g *Gate) acquire(ctx context.Context, done error, c *class, r Request) (Pe
 	if err == nil {
 		err = g.refusal(ctx, c, r.Weight)
 	}
-	spared := g.config.Shadow && (errors.Is(err, ErrQueueFull) || errors.Is(err, ErrDeadline))
-	if err != nil && !spared {
+	shadowed := g.config.Shadow && (errors.Is(err, ErrQueueFull) || errors.Is(err, ErrDeadline))
+	if err != nil && !shadowed {
 		g.mu.Unlock()
 		return Permit{}, end.report(ctx, err)
 	}
@@ -278,7 +174,7 @@ func (g *Gate) acquire(ctx context.Context, done error, c *class, r Request) (Pe
 		return p, nil
 	}
 	w := g.enqueue(ctx, c, r)
-	w.spared = spared
+	w.shadowed = shadowed
 	if g.heavy > 0 {
 		g.serve(w.since) // it may be its turn
 	}
@@ -293,7 +189,7 @@ func (g *Gate) acquire(ctx context.Context, done error, c *class, r Request) (Pe
 	return p, end.report(ctx, err)
 }
 
-// wait has the caller wait until w is decided.
+// wait has the caller wait until w is resolved.
 func (g *Gate) wait(ctx context.Context, w *waiter) (Permit, time.Duration, error) {
 	select {
 	case <-w.ready:
@@ -308,7 +204,7 @@ func (g *Gate) wait(ctx context.Context, w *waiter) (Permit, time.Duration, erro
 			return Permit{}, waited, ctx.Err()
 		}
 		g.mu.Unlock()
-		<-w.ready // decided before we had the lock: it is about to be sent
+		<-w.ready // resolved before we had the lock: it is about to be sent
 	}
 	h, refused, since := w.hold, w.refused, w.since
 	g.recycle(w)

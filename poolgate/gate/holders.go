@@ -19,7 +19,7 @@ type HolderInfo struct {
 	// is not observed and does not look for leaks.
 	Held time.Duration
 
-	// Goroutine is the one that works under the permit, see Permit.Own, as in
+	// Goroutine is the one that works under the permit, see Permit.SetOwner, as in
 	// the stacks that Go prints; 0 if it is not known.
 	Goroutine int64
 

@@ -86,7 +86,7 @@ func (s *standing) observe(sojourn time.Duration) {
 
 // tick looks at an interval of c that has ended.
 func (s *standing) tick(g *Gate, c *class, now time.Duration) {
-	if c.queue.n == 0 || g.barred {
+	if c.queue.n == 0 || g.halted {
 		s.on, s.end = false, 0
 		return
 	}
@@ -158,7 +158,7 @@ func (g *Gate) shedOne(now time.Duration) bool {
 		return false
 	}
 	w := lowest.queue.head
-	for w.spared {
+	for w.shadowed {
 		if w = w.next; w == nil {
 			return false
 		}

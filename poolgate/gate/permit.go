@@ -27,11 +27,11 @@ func (p Permit) Release() {
 	}
 }
 
-// Own says that the calling goroutine is the one that works under the permit,
+// SetOwner says that the calling goroutine is the one that works under the permit,
 // which is how the gate finds out that all who hold a permit wait for another,
 // see [ErrDeadlock]. Whoever hands a permit on should have the other goroutine
 // call it. It takes 4 ns; on a permit that was released it must not be called.
-func (p Permit) Own() {
+func (p Permit) SetOwner() {
 	if p.hold == nil {
 		return
 	}

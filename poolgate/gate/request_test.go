@@ -168,7 +168,7 @@ func TestTheLane(t *testing.T) {
 		}
 	})
 
-	inBubble(t, "is not in waves, and is barred with the gate", func(t *testing.T) {
+	inBubble(t, "is not in waves, and is halted with the gate", func(t *testing.T) {
 		g := newGate(t, gate.Config{Limit: 2, Mode: gate.Chunked, OutOfBand: 1})
 		for range 10 {
 			c := callWith(t.Context(), g, gate.Request{OutOfBand: true})

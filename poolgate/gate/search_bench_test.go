@@ -21,7 +21,7 @@ func BenchmarkDeadlockSearch(b *testing.B) {
 				if err != nil {
 					b.Fatal(err)
 				}
-				p.Own()
+				p.SetOwner()
 				defer p.Release()
 			}
 			g.mu.Lock()
@@ -53,7 +53,7 @@ func BenchmarkOwn(b *testing.B) {
 		b.Fatal(err)
 	}
 	for b.Loop() {
-		p.Own()
+		p.SetOwner()
 	}
 	p.Release()
 }

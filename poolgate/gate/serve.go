@@ -10,7 +10,7 @@ import (
 // choosePath has Acquire and Release go the short way, where they only count,
 // if there is nothing else to do. It is called whenever one of these changes.
 func (g *Gate) choosePath() {
-	g.plain = !g.barred && g.drained == nil && g.heavy == 0 && g.observers == nil &&
+	g.plain = !g.halted && g.drained == nil && g.heavy == 0 && g.observers == nil &&
 		g.config.Mode == Sliding && g.config.StackEvery == 0 && g.config.LeakAfter == 0
 }
 
@@ -18,7 +18,7 @@ func (g *Gate) choosePath() {
 // is more than the limit, which was lowered then, it may be alone.
 func (g *Gate) hasRoom(c *class, n int) bool {
 	switch {
-	case g.barred:
+	case g.halted:
 		return false
 	case c == g.lane:
 		size := g.laneSize()
@@ -81,7 +81,7 @@ func (g *Gate) isEmpty() bool { return g.inFlight == 0 && g.lane.inFlight == 0 }
 // were. It is called whenever there may be room that was not there before, so
 // that whenever g.mu is free there is no room or nobody waits who could enter.
 func (g *Gate) serve(now time.Duration) (served bool) {
-	if g.waiting == 0 || g.barred {
+	if g.waiting == 0 || g.halted {
 		return false
 	}
 	for c := g.nextClass(); c != nil; c = g.nextClass() {
@@ -102,7 +102,7 @@ func (g *Gate) admit(c *class, now time.Duration) bool {
 	case w.ctx.Err() != nil:
 		g.dequeue(w, now)
 		c.counts.Canceled++
-		g.decide(w, nil)
+		g.resolve(w, nil)
 		return false
 	case waited >= c.MaxWait && g.refuse(w, now, ErrWaitTimeout): // the timer is late
 		return false
@@ -120,27 +120,27 @@ func (g *Gate) admit(c *class, now time.Duration) bool {
 	c.history.wait(now, waited)
 	g.lastWait = waited
 	g.served++
-	g.decide(w, nil)
+	g.resolve(w, nil)
 	return true
 }
 
-// decide ends the wait of w, which has left its queue: with a refusal if there is
+// resolve ends the wait of w, which has left its queue: with a refusal if there is
 // one, with the permit that it was given, or else because its context has ended.
-func (g *Gate) decide(w *waiter, refused *RejectedError) {
+func (g *Gate) resolve(w *waiter, refused *RejectedError) {
 	w.refused = refused
-	if g.lastDecided == nil {
-		g.decided = w
+	if g.lastResolved == nil {
+		g.resolved = w
 	} else {
-		g.lastDecided.next = w
+		g.lastResolved.next = w
 	}
-	g.lastDecided = w
+	g.lastResolved = w
 }
 
-// unlock unlocks g.mu and wakes those that were decided meanwhile: to wake a
+// unlock unlocks g.mu and wakes those that were resolved meanwhile: to wake a
 // goroutine takes longer than to decide about it, and others want the lock.
 func (g *Gate) unlock() {
-	w := g.decided
-	g.decided, g.lastDecided = nil, nil
+	w := g.resolved
+	g.resolved, g.lastResolved = nil, nil
 	g.mu.Unlock()
 	for w != nil {
 		next := w.next
@@ -204,7 +204,7 @@ func (g *Gate) refusal(ctx context.Context, c *class, n int) error {
 		return nil
 	case c.queue.n >= queueBound(c.MaxWaiting, g.limit):
 		return g.reject(c, ErrQueueFull, 0)
-	case !g.barred && !c.standing.on && c.service.wouldMiss(ctx, g, c):
+	case !g.halted && !c.standing.on && c.service.wouldMiss(ctx, g, c):
 		return g.reject(c, ErrDeadline, 0)
 	}
 	return nil
@@ -213,22 +213,22 @@ func (g *Gate) refusal(ctx context.Context, c *class, n int) error {
 // refuse ends the wait of w with an error, and tells whether it did: in shadow
 // mode it counts the refusal, once, and has w wait on.
 func (g *Gate) refuse(w *waiter, now time.Duration, reason error) bool {
-	if g.spare(w, reason) {
+	if g.shadow(w, reason) {
 		return false
 	}
-	g.decide(w, g.rejectWaiter(w, now, reason))
+	g.resolve(w, g.rejectWaiter(w, now, reason))
 	return true
 }
 
-func (g *Gate) spare(w *waiter, reason error) bool {
-	if g.config.Shadow && !w.spared {
-		w.spared = true
+func (g *Gate) shadow(w *waiter, reason error) bool {
+	if g.config.Shadow && !w.shadowed {
+		w.shadowed = true
 		w.class.countRefusal(reason, g.now())
 	}
 	return g.config.Shadow
 }
 
-// rejectWaiter takes w out of its queue and returns its error; decide has to
+// rejectWaiter takes w out of its queue and returns its error; resolve has to
 // follow.
 func (g *Gate) rejectWaiter(w *waiter, now time.Duration, reason error) *RejectedError {
 	return g.reject(w.class, reason, g.dequeue(w, now))
@@ -260,7 +260,7 @@ func (g *Gate) enqueue(ctx context.Context, c *class, r Request) *waiter {
 		g.heavy++
 		g.choosePath()
 	}
-	g.wake(w.since, min(c.MaxWait, g.stuck.patience()))
+	g.wake(w.since, min(c.MaxWait, g.search.patience()))
 	return w
 }
 

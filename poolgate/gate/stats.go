@@ -77,8 +77,8 @@ func (c *Counts) Refused() uint64 {
 	return n
 }
 
-// Of returns how many were refused for that reason, such as ErrQueueFull.
-func (c *Counts) Of(reason error) uint64 {
+// RefusedFor returns how many were refused for that reason, such as ErrQueueFull.
+func (c *Counts) RefusedFor(reason error) uint64 {
 	if n := c.of(reason); n != nil {
 		return *n
 	}

@@ -18,7 +18,7 @@ type waiter struct {
 	next, prev *waiter
 	weight     int32
 	queued     bool
-	spared     bool // in shadow mode: it was counted as refused
+	shadowed   bool // in shadow mode: it was counted as refused
 
 	ctx       context.Context
 	class     *class
@@ -40,7 +40,7 @@ func newWaiter() any { return &waiter{ready: make(chan struct{}, 1)} }
 
 // reset makes w fit to be used again, and lets go of what it referred to.
 func (w *waiter) reset() {
-	w.ctx, w.class, w.holder, w.hold, w.refused, w.spared = nil, nil, nil, nil, nil, false
+	w.ctx, w.class, w.holder, w.hold, w.refused, w.shadowed = nil, nil, nil, nil, nil, false
 }
 
 // goroutine returns the identity of the calling goroutine, as in the stacks

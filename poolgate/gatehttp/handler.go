@@ -60,7 +60,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer permit.Release()
-	permit.Own()
+	permit.SetOwner()
 	h.next.ServeHTTP(w, r.WithContext(ctx))
 }
 

@@ -1,0 +1,70 @@
+package gate
+
+import (
+	"context"
+	"fmt"
+)
+
+// A Request says what AcquireWith acquires. The zero Request is what Acquire
+// asks for.
+type Request struct {
+	// Class is the name of a class, which goes before the one that the context
+	// carries. A gate that has no classes ignores it.
+	Class string
+
+	// Weight is how many permits are taken at once, all of them or none. Zero
+	// means one. A weight above the limit, or above the Max of the class, is
+	// refused with ErrTooHeavy; where the limit is lowered later, such a one
+	// enters as soon as nobody else is in.
+	//
+	// Whoever needs several goes when it is its turn and all are free. Until
+	// then those of its class wait behind it, and 16 of other classes at most
+	// go before.
+	Weight int
+
+	// OutOfBand takes the permit from the lane beside the limit, see
+	// Config.OutOfBand, whatever the class.
+	OutOfBand bool
+
+	// Holder describes what the permit is used for, in Gate.Holders and to
+	// whoever is told of a leak or a deadlock. It may be nil.
+	Holder Holder
+}
+
+// A Holder describes what a permit is used for.
+type Holder interface {
+	// Statement returns what was begun last, such as the text of a query,
+	// without any value that could be a secret, and whether it is still being
+	// done. It is called from other goroutines than the one that holds the
+	// permit, at any time until the permit is released and shortly after, and
+	// must not use the gate.
+	Statement() (text string, running bool)
+}
+
+// AcquireWith is Acquire for what is not one permit of the context's class.
+func (g *Gate) AcquireWith(ctx context.Context, r Request) (Permit, error) {
+	c := g.classes[0]
+	switch {
+	case r.OutOfBand:
+		c = g.lane
+	case len(g.classes) == 1:
+	case r.Class != "":
+		if c = g.named(r.Class); c == nil {
+			return Permit{}, unknownClass(r.Class)
+		}
+	default:
+		var err error
+		if c, err = g.classOf(ctx); err != nil {
+			return Permit{}, err
+		}
+	}
+	if r.Weight == 0 {
+		r.Weight = 1
+	}
+	if r.Weight < 1 {
+		return Permit{}, fmt.Errorf("gate: Request.Weight must not be negative, got %d", r.Weight)
+	}
+	done := ctx.Err()
+	g.mu.Lock()
+	return g.acquire(ctx, done, c, r)
+}
