@@ -167,7 +167,7 @@ func acceptance(t *testing.T, f *fixture) {
 		const nap = 20 * time.Millisecond
 		v := in("request", func(ctx context.Context) {
 			must(t, gather.Run(ctx, f.DB, gather.Options{Consistency: gather.Snapshot},
-				gather.Drop("SELECT pg_sleep(0.02)"), gather.Drop("SELECT pg_sleep(0.02)"), gather.Drop("SELECT pg_sleep(0.02)")))
+				gather.Discard("SELECT pg_sleep(0.02)"), gather.Discard("SELECT pg_sleep(0.02)"), gather.Discard("SELECT pg_sleep(0.02)")))
 		})
 		all, leases, queries := v.one(t, "poolgate.gather"), v.all("poolgate.lease"), v.all("sql.conn.query")
 		if all.Parent != v.one(t, "request").ID || all.Failed {

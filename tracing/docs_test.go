@@ -139,7 +139,7 @@ func (f *fixture) everything() {
 		}
 
 		// a gather that fails
-		if gather.Run(ctx, f.DB, gather.Options{}, gather.Drop("SELECT 1/0")) == nil {
+		if gather.Run(ctx, f.DB, gather.Options{}, gather.Discard("SELECT 1/0")) == nil {
 			t.Error("no error")
 		}
 

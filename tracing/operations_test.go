@@ -96,7 +96,7 @@ func TestSessions(t *testing.T) {
 		t.Run("a gather is a span around its statements", func(t *testing.T) {
 			for _, c := range []gather.Consistency{gather.Independent, gather.Snapshot, gather.Serial} {
 				v := in(func(ctx context.Context) {
-					must(t, gather.Run(ctx, f.DB, gather.Options{Consistency: c}, gather.Drop("SELECT 1"), gather.Drop("SELECT 2")))
+					must(t, gather.Run(ctx, f.DB, gather.Options{Consistency: c}, gather.Discard("SELECT 1"), gather.Discard("SELECT 2")))
 				})
 				all, leases := v.one(t, "poolgate.gather"), v.all("poolgate.lease")
 				all.want(t, map[string]any{
@@ -117,7 +117,7 @@ func TestSessions(t *testing.T) {
 			v := in(func(ctx context.Context) {
 				must(t, session.Run(ctx, func(ctx context.Context) error {
 					must(t, insert(ctx, 8))
-					if err := gather.Run(ctx, f.DB, gather.Options{}, gather.Drop("SELECT 1/0")); err == nil {
+					if err := gather.Run(ctx, f.DB, gather.Options{}, gather.Discard("SELECT 1/0")); err == nil {
 						t.Error("no error")
 					}
 					return nil

@@ -21,6 +21,7 @@ import (
 	"github.com/poolgate/poolgate/internal/testing/pgserver"
 	"github.com/poolgate/poolgate/poolgate/debugpage"
 	"github.com/poolgate/poolgate/poolgate/gate"
+	"github.com/poolgate/poolgate/poolgate/gatehttp"
 	"github.com/poolgate/poolgate/poolgate/logging"
 	"github.com/poolgate/poolgate/poolgate/session"
 	"github.com/poolgate/poolgate/tracing"
@@ -162,7 +163,7 @@ func (f *fixture) page(ctx context.Context, s secret) string {
 		if !strings.Contains(err.Error(), s.core) {
 			f.t.Error("the handler's error has no secret: the test tests nothing")
 		}
-		session.WriteError(w, err)
+		gatehttp.WriteError(w, err)
 	}})
 	must(f.t, err)
 	answer := httptest.NewRecorder()

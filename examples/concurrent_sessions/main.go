@@ -22,6 +22,7 @@ import (
 	"github.com/poolgate/poolgate/internal/testing/pgserver"
 	"github.com/poolgate/poolgate/poolgate"
 	"github.com/poolgate/poolgate/poolgate/gate"
+	"github.com/poolgate/poolgate/poolgate/gatehttp"
 	"github.com/poolgate/poolgate/poolgate/rows"
 	"github.com/poolgate/poolgate/poolgate/session"
 )
@@ -87,7 +88,7 @@ func handle(db *poolgate.DB) http.HandlerFunc {
 		all.Go(func() error { return insertDetachedByHand(stopping, db) })
 		switch err := all.Wait(); {
 		case err != nil:
-			session.WriteError(w, err) // a 503 if the gate refused
+			gatehttp.WriteError(w, err) // a 503 if the gate refused
 		case r.FormValue("refuse") != "":
 			http.Error(w, "refused", http.StatusBadRequest) // rolls the request's session back
 		default:

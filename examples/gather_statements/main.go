@@ -110,7 +110,7 @@ func gatherAndMerge(ctx context.Context, db *poolgate.DB, out io.Writer) error {
 		fmt.Fprintf(out, "%d results, %d objects\n", len(results), identity.Len())
 
 		// Where nobody wants the results they are read and dropped.
-		return gather.Run(ctx, db, gather.Options{}, gather.Drop("SELECT id FROM example_a"), gather.Drop("SELECT data FROM example_a"))
+		return gather.Run(ctx, db, gather.Options{}, gather.Discard("SELECT id FROM example_a"), gather.Discard("SELECT data FROM example_a"))
 	})
 }
 

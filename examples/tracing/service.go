@@ -14,6 +14,7 @@ import (
 
 	"github.com/poolgate/poolgate/poolgate"
 	"github.com/poolgate/poolgate/poolgate/gate"
+	"github.com/poolgate/poolgate/poolgate/gatehttp"
 	"github.com/poolgate/poolgate/poolgate/gather"
 	"github.com/poolgate/poolgate/poolgate/session"
 )
@@ -63,7 +64,7 @@ func (s *service) show(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if err != nil {
-		session.WriteError(w, err) // a refusal is a 503 with Retry-After
+		gatehttp.WriteError(w, err) // a refusal is a 503 with Retry-After
 		return
 	}
 	fmt.Fprintln(w, item)
@@ -91,7 +92,7 @@ func (s *service) order(w http.ResponseWriter, r *http.Request) {
 		})
 	}(r.Context())
 	if err != nil {
-		session.WriteError(w, err)
+		gatehttp.WriteError(w, err)
 		return
 	}
 	w.WriteHeader(http.StatusCreated)
@@ -109,7 +110,7 @@ func (s *service) report(w http.ResponseWriter, r *http.Request) {
 			i, reportParts, reportTakes.Seconds())
 	}
 	if err := gather.Run(r.Context(), s.db, gather.Options{}, parts...); err != nil {
-		session.WriteError(w, err)
+		gatehttp.WriteError(w, err)
 		return
 	}
 	fmt.Fprintln(w, counts)

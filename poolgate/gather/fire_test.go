@@ -77,13 +77,13 @@ func misfire(ctx context.Context, t *testing.T, random *rand.Rand, db *fixture) 
 		statements[i] = gather.One(&results[i], "SELECT $1::int", i)
 		switch random.IntN(60) {
 		case 0:
-			statements[i] = gather.Drop("SELECT 1/0")
+			statements[i] = gather.Discard("SELECT 1/0")
 		case 1:
-			statements[i] = gather.Drop("SELECT pg_terminate_backend(pg_backend_pid())")
+			statements[i] = gather.Discard("SELECT pg_terminate_backend(pg_backend_pid())")
 		case 2:
 			statements[i] = func(context.Context, session.DBTX) error { panic("boom") }
 		case 3, 4:
-			statements[i] = gather.Drop("SELECT pg_sleep(0.005)")
+			statements[i] = gather.Discard("SELECT pg_sleep(0.005)")
 		}
 	}
 	defer func() {

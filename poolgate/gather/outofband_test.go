@@ -57,7 +57,7 @@ func TestInsideAUnit(t *testing.T) {
 						if _, err := session.DB(ctx, db.DB.DB).ExecContext(ctx, "INSERT INTO numbers VALUES ($1)", i); err != nil {
 							return err
 						}
-						return gather.Run(ctx, db.DB, o, gather.Drop("SELECT 1"), gather.Drop("SELECT 2"), gather.Drop("SELECT 3"))
+						return gather.Run(ctx, db.DB, o, gather.Discard("SELECT 1"), gather.Discard("SELECT 2"), gather.Discard("SELECT 3"))
 					})
 				})
 			}
@@ -70,7 +70,7 @@ func TestInsideAUnit(t *testing.T) {
 			must(t, err)
 			_, err = tx.Exec("INSERT INTO numbers VALUES (1)")
 			must(t, err)
-			two := []gather.Statement{gather.Drop("SELECT 1"), gather.Drop("SELECT 2")}
+			two := []gather.Statement{gather.Discard("SELECT 1"), gather.Discard("SELECT 2")}
 			is(t, gather.Run(patiently(t), db, o, two...), gate.ErrDeadlock)
 			must(t, gather.Run(patiently(t), db.OutOfBand(), o, two...))
 			must(t, tx.Commit())
@@ -88,7 +88,7 @@ func TestPermits(t *testing.T) {
 				if _, err := session.DB(ctx, db.DB).ExecContext(ctx, "SELECT 1"); err != nil {
 					return err
 				}
-				return gather.Run(ctx, db, o, gather.Drop("SELECT 1"), gather.Drop("SELECT 2"))
+				return gather.Run(ctx, db, o, gather.Discard("SELECT 1"), gather.Discard("SELECT 2"))
 			}))
 		})
 
@@ -104,7 +104,7 @@ func TestPermits(t *testing.T) {
 			} {
 				before := acquired()
 				var n int
-				must(t, gather.Run(way.ctx, way.db, o, gather.One(&n, "SELECT 1"), gather.Drop("SELECT 2")))
+				must(t, gather.Run(way.ctx, way.db, o, gather.One(&n, "SELECT 1"), gather.Discard("SELECT 2")))
 				if acquired() == before {
 					t.Errorf("way %d took no permit of the class", i)
 				}

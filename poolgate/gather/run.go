@@ -58,7 +58,7 @@ func run(ctx context.Context, db DB, o Options, n int, statement func(context.Co
 		return nil
 	}
 	lane := false
-	if session.From(ctx).Open() {
+	if session.From(ctx).InTx() {
 		db, lane = outOfBand(db)
 	}
 	ctx, end := operation.Start(ctx, "gather")

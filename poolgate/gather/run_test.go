@@ -65,7 +65,7 @@ func TestResults(t *testing.T) {
 					name, err = rows.Scalar[string](ctx, db, "SELECT 'Ada'")
 					return err
 				},
-				gather.Drop("SELECT generate_series(1, 1000)"),
+				gather.Discard("SELECT generate_series(1, 1000)"),
 			}
 			if o.Consistency != gather.Snapshot {
 				statements = append(statements, gather.Exec(&written, "INSERT INTO numbers VALUES ($1), ($2)", 1, 2),
@@ -110,12 +110,12 @@ func TestErrors(t *testing.T) {
 			began := new(atomic.Int64)
 			sleep := func(ctx context.Context, db session.DBTX) error {
 				began.Add(1)
-				return gather.Drop("SELECT pg_sleep(60)")(ctx, db)
+				return gather.Discard("SELECT pg_sleep(60)")(ctx, db)
 			}
 			bad := func(ctx context.Context, conn session.DBTX) error {
 				// with others at work beside it
 				eventually(t, "others have begun", func() bool { return o.Consistency == gather.Serial || db.sleeping(t) == 2 })
-				return gather.Drop("SELECT 1/0")(ctx, conn)
+				return gather.Discard("SELECT 1/0")(ctx, conn)
 			}
 			statements := []gather.Statement{bad, sleep, sleep, sleep, sleep}
 			err := gather.Run(patiently(t), db, o, statements...)
@@ -164,8 +164,8 @@ func TestErrors(t *testing.T) {
 		each("a connection that is lost is an error, and nothing hangs", func(t *testing.T, db *fixture, o gather.Options) {
 			for _, all := range []bool{false, true} {
 				o.AllErrors = all
-				statements := slices.Repeat([]gather.Statement{gather.Drop("SELECT pg_sleep(0.002)")}, 12)
-				statements[5] = gather.Drop("SELECT pg_terminate_backend(pg_backend_pid())")
+				statements := slices.Repeat([]gather.Statement{gather.Discard("SELECT pg_sleep(0.002)")}, 12)
+				statements[5] = gather.Discard("SELECT pg_terminate_backend(pg_backend_pid())")
 				err := gather.Run(patiently(t), db, o, statements...)
 				var failed *gather.StatementError
 				if !errors.As(err, &failed) || failed.Index != 5 {
@@ -185,7 +185,7 @@ func TestErrors(t *testing.T) {
 		run("one failure undoes what a serial gather has written", func(t *testing.T, db *fixture) {
 			for _, all := range []bool{false, true} {
 				err := gather.Run(patiently(t), db, gather.Options{Consistency: gather.Serial, AllErrors: all},
-					gather.Exec(nil, "INSERT INTO numbers VALUES (1)"), gather.Drop("SELECT 1/0"), gather.Exec(nil, "INSERT INTO numbers VALUES (2)"))
+					gather.Exec(nil, "INSERT INTO numbers VALUES (1)"), gather.Discard("SELECT 1/0"), gather.Exec(nil, "INSERT INTO numbers VALUES (2)"))
 				equal(t, state(err), "22012")
 				numbers(t, db)
 			}
@@ -194,7 +194,7 @@ func TestErrors(t *testing.T) {
 			err := gather.Run(patiently(t), db, gather.Options{Consistency: gather.Serial},
 				gather.Exec(nil, "INSERT INTO numbers VALUES (1)"),
 				func(ctx context.Context, db session.DBTX) error {
-					gather.Drop("SELECT 1/0")(ctx, db)
+					gather.Discard("SELECT 1/0")(ctx, db)
 					return nil
 				})
 			equal(t, state(err), "25P02")
@@ -203,7 +203,7 @@ func TestErrors(t *testing.T) {
 		run("a refusal by the gate arrives", func(t *testing.T, db *fixture) {
 			db.Gate().Close()
 			for _, c := range consistencies {
-				err := gather.Run(patiently(t), db, gather.Options{Consistency: c}, gather.Drop("SELECT 1"))
+				err := gather.Run(patiently(t), db, gather.Options{Consistency: c}, gather.Discard("SELECT 1"))
 				is(t, err, gate.ErrClosed)
 				var rejected *gate.RejectedError
 				equal(t, errors.As(err, &rejected), true)
@@ -229,7 +229,7 @@ func TestOptions(t *testing.T) {
 		{gather.Options{Consistency: 3}, "gather: Options.Consistency is 3; it must be Independent, Snapshot or Serial"},
 		{gather.Options{Consistency: -1}, "gather: Options.Consistency is -1; it must be Independent, Snapshot or Serial"},
 	} {
-		says(t, gather.Run(t.Context(), nil, test.o, gather.Drop("SELECT 1")), test.want)
+		says(t, gather.Run(t.Context(), nil, test.o, gather.Discard("SELECT 1")), test.want)
 	}
 	equal(t, fmt.Sprint(consistencies, gather.Consistency(7)), "[independent snapshot serial] Consistency(7)")
 }
@@ -249,7 +249,7 @@ func TestLimit(t *testing.T) {
 					for n := now.Add(1); n > most.Load(); {
 						most.Store(n)
 					}
-					return gather.Drop("SELECT pg_sleep(0.002)")(ctx, db)
+					return gather.Discard("SELECT pg_sleep(0.002)")(ctx, db)
 				}
 				must(t, gather.Run(patiently(t), db, o, slices.Repeat([]gather.Statement{statement}, 20)...))
 				if n := most.Load(); n > 3 || o.Consistency == gather.Serial && n > 1 {
@@ -271,7 +271,7 @@ func TestLimit(t *testing.T) {
 					if want := i / 3 * 3; o.Consistency != gather.Serial && before < want {
 						t.Errorf("statement %d began when %d had ended", i, before)
 					}
-					err := gather.Drop("SELECT pg_sleep($1)", 0.001*float64(i%3))(ctx, db)
+					err := gather.Discard("SELECT pg_sleep($1)", 0.001*float64(i%3))(ctx, db)
 					mu.Lock()
 					ended = append(ended, i)
 					mu.Unlock()
@@ -301,7 +301,7 @@ func TestPanic(t *testing.T) {
 		each("a panic reaches the caller when everything is given back", func(t *testing.T, db *fixture, o gather.Options) {
 			boom := errors.New("boom")
 			for at := range 4 { // whichever goroutine it is in, with its rows open
-				statements := slices.Repeat([]gather.Statement{gather.Drop("SELECT pg_sleep(0.01)")}, 4)
+				statements := slices.Repeat([]gather.Statement{gather.Discard("SELECT pg_sleep(0.01)")}, 4)
 				statements[at] = func(ctx context.Context, db session.DBTX) error {
 					rs, err := db.QueryContext(ctx, "SELECT generate_series(1, 100000)")
 					if err != nil {
@@ -327,7 +327,7 @@ func TestPanic(t *testing.T) {
 
 		each("a statement that ends its goroutine ends the caller's", func(t *testing.T, db *fixture, o gather.Options) {
 			for at := range 4 {
-				statements := slices.Repeat([]gather.Statement{gather.Drop("SELECT 1")}, 4)
+				statements := slices.Repeat([]gather.Statement{gather.Discard("SELECT 1")}, 4)
 				statements[at] = func(ctx context.Context, db session.DBTX) error {
 					runtime.Goexit()
 					return nil
@@ -357,7 +357,7 @@ func TestCancel(t *testing.T) {
 				var began atomic.Int64
 				statement := func(ctx context.Context, db session.DBTX) error {
 					began.Add(1)
-					return gather.Drop("SELECT pg_sleep(60)")(ctx, db)
+					return gather.Discard("SELECT pg_sleep(60)")(ctx, db)
 				}
 				done := make(chan error)
 				go func() { done <- gather.Run(ctx, db, o, slices.Repeat([]gather.Statement{statement}, 20)...) }()
@@ -395,7 +395,7 @@ func TestCancel(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			done := make(chan error)
 			go func() {
-				done <- gather.Run(ctx, db, o, slices.Repeat([]gather.Statement{gather.Drop("SELECT 1")}, 3)...)
+				done <- gather.Run(ctx, db, o, slices.Repeat([]gather.Statement{gather.Discard("SELECT 1")}, 3)...)
 			}()
 			eventually(t, "it waits", func() bool { return db.Gate().Stats().Waiting > 0 })
 			cancel()

@@ -20,7 +20,7 @@ func TestSnapshotName(t *testing.T) {
 			f := &forger{name: name}
 			db := sql.OpenDB(f)
 			defer db.Close()
-			err := gather.Run(t.Context(), db, gather.Options{Consistency: gather.Snapshot}, gather.Drop("SELECT 1"), gather.Drop("SELECT 2"))
+			err := gather.Run(t.Context(), db, gather.Options{Consistency: gather.Snapshot}, gather.Discard("SELECT 1"), gather.Discard("SELECT 2"))
 			if err == nil || !strings.HasPrefix(err.Error(), "gather: the server calls its snapshot ") {
 				t.Errorf("got error %v", err)
 			}

@@ -8,7 +8,7 @@ import (
 	"github.com/poolgate/poolgate/poolgate/session"
 )
 
-// A Statement is a part of a gather: one of Query, One, Exec and Drop, or any
+// A Statement is a part of a gather: one of Query, One, Exec and Discard, or any
 // function that works on db, as those do that sqlc generates:
 //
 //	func(ctx context.Context, db session.DBTX) (err error) {
@@ -58,9 +58,9 @@ func Exec(into *sql.Result, query string, args ...any) Statement {
 	}
 }
 
-// Drop returns a statement whose rows are read to the end, so that an error in
+// Discard returns a statement whose rows are read to the end, so that an error in
 // the middle of them is found, and dropped.
-func Drop(query string, args ...any) Statement {
+func Discard(query string, args ...any) Statement {
 	return func(ctx context.Context, db session.DBTX) error {
 		rs, err := db.QueryContext(ctx, query, args...)
 		if err != nil {

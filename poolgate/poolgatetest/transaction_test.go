@@ -316,7 +316,7 @@ func TestGathers(t *testing.T) {
 					has(t, db)
 				})
 				run(fmt.Sprintf("an error is as ever: %v, all errors: %v", c, all), func(t *testing.T, db *poolgate.DB) {
-					err := gather.Run(t.Context(), db, o, gather.Drop("SELECT 1"), gather.Drop("SELECT 1/0"), gather.Drop("SELECT 2"))
+					err := gather.Run(t.Context(), db, o, gather.Discard("SELECT 1"), gather.Discard("SELECT 1/0"), gather.Discard("SELECT 2"))
 					equal(t, state(err), "22012")
 					must(t, insert(t.Context(), db, "a"))
 				})
@@ -327,7 +327,7 @@ func TestGathers(t *testing.T) {
 				func() {
 					defer func() { _ = recover().(*gather.PanicError) }()
 					gather.Run(t.Context(), db, gather.Options{Consistency: c},
-						func(ctx context.Context, db session.DBTX) error { panic("boom") }, gather.Drop("SELECT 1"))
+						func(ctx context.Context, db session.DBTX) error { panic("boom") }, gather.Discard("SELECT 1"))
 				}()
 				must(t, insert(t.Context(), db, c.String()))
 			}

@@ -13,8 +13,8 @@ import (
 
 // What a session refuses, for errors.Is.
 var (
-	// ErrNone: there is no session in the context.
-	ErrNone = errors.New("session: none in this context; Run opens one")
+	// ErrNoSession: there is no session in the context.
+	ErrNoSession = errors.New("session: none in this context; Run opens one")
 
 	// ErrClosed: the session, or the nested Run that the context is from,
 	// has ended.

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 
+	"github.com/poolgate/poolgate/poolgate/gatehttp"
 	"github.com/poolgate/poolgate/poolgate/session"
 )
 
@@ -93,7 +94,7 @@ func ExampleNewHandler() {
 
 	handler, err := session.NewHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if _, err := session.DB(r.Context(), db).ExecContext(r.Context(), "INSERT"); err != nil {
-			session.WriteError(w, err) // a 503 if the gate refused, or a 500; rolls back
+			gatehttp.WriteError(w, err) // a 503 if the gate refused, or a 500; rolls back
 			return
 		}
 		w.WriteHeader(http.StatusCreated) // commits, or is a 500

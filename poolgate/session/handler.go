@@ -26,7 +26,7 @@ type HandlerConfig struct {
 	// the handler has set in the header, and writes, is dropped. If the
 	// header is out already it can only log: w drops everything, and the
 	// response is cut off after it. The default logs to slog.Default and
-	// calls WriteError.
+	// calls gatehttp.WriteError.
 	Error func(w http.ResponseWriter, r *http.Request, err error)
 }
 
@@ -96,16 +96,11 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	res.finish()
 }
 
-// WriteError is [gatehttp.WriteError]: it answers with status 503 and a
-// Retry-After header, of at least a second, if err is a refusal by the gate,
-// and with 500 otherwise. The text says nothing about err.
-func WriteError(w http.ResponseWriter, err error) { gatehttp.WriteError(w, err) }
-
 func logAndWrite(w http.ResponseWriter, r *http.Request, err error) {
 	level := slog.LevelError
 	if r.Context().Err() != nil { // the client is gone, and knows that it has no answer
 		level = slog.LevelInfo
 	}
 	slog.Log(r.Context(), level, "unit of work not committed", "method", r.Method, "path", r.URL.Path, "error", err)
-	WriteError(w, err)
+	gatehttp.WriteError(w, err)
 }

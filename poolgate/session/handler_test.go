@@ -18,6 +18,7 @@ import (
 
 	"github.com/poolgate/poolgate/poolgate"
 	"github.com/poolgate/poolgate/poolgate/gate"
+	"github.com/poolgate/poolgate/poolgate/gatehttp"
 	"github.com/poolgate/poolgate/poolgate/session"
 )
 
@@ -41,7 +42,7 @@ func serve(t *testing.T, h2 bool, config session.HandlerConfig, f http.HandlerFu
 		s.mu.Lock()
 		s.errs = append(s.errs, err)
 		s.mu.Unlock()
-		session.WriteError(w, err)
+		gatehttp.WriteError(w, err)
 	}
 	handler, err := session.NewHandler(f, config)
 	must(t, err)
@@ -471,23 +472,5 @@ func TestHandlerConfig(t *testing.T) {
 	}
 	if _, err := session.NewHandler(http.NotFoundHandler(), session.HandlerConfig{Isolation: -1}); err == nil || !strings.Contains(err.Error(), "Isolation") {
 		t.Errorf("got %v", err)
-	}
-}
-
-func TestWriteError(t *testing.T) {
-	for _, test := range []struct {
-		err    error
-		status int
-		after  string
-	}{
-		{errors.New("password=secret"), 500, ""},
-		{&gate.RejectedError{Reason: gate.ErrClosed}, 503, "1"},
-		{fmt.Errorf("wrapped: %w", &gate.RejectedError{Reason: gate.ErrQueueFull, RetryAfter: 1200 * time.Millisecond}), 503, "2"},
-	} {
-		w := httptest.NewRecorder()
-		session.WriteError(w, test.err)
-		if w.Code != test.status || w.Header().Get("Retry-After") != test.after || strings.Contains(w.Body.String(), "secret") {
-			t.Errorf("%v: %d, %v, %q", test.err, w.Code, w.Header(), w.Body)
-		}
 	}
 }

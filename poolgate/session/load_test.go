@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/poolgate/poolgate/poolgate/gatehttp"
 	"github.com/poolgate/poolgate/poolgate/session"
 )
 
@@ -22,7 +23,7 @@ func TestAnswersAreTrue(t *testing.T) {
 			s := serve(t, false, session.HandlerConfig{}, func(w http.ResponseWriter, r *http.Request) {
 				ctx, id, how := r.Context(), r.FormValue("id"), r.FormValue("how")
 				if err := insert(ctx, session.DB(ctx, db.DB.DB), id); err != nil {
-					session.WriteError(w, err)
+					gatehttp.WriteError(w, err)
 					return
 				}
 				nested := session.Run(ctx, func(ctx context.Context) error {

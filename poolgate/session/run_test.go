@@ -441,7 +441,7 @@ func TestNoSession(t *testing.T) {
 		s.BeforeCommit(func(context.Context) error { return nil }),
 		s.AfterCommit(func(context.Context) {}),
 	} {
-		if err != session.ErrNone {
+		if err != session.ErrNoSession {
 			t.Errorf("call %d: got %v", i, err)
 		}
 	}

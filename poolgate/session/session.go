@@ -23,7 +23,7 @@ type DBTX interface {
 // same at once get a [*BusyError].
 //
 // The methods of a nil *Session, which is what From returns outside of a unit,
-// return ErrNone, but for DB, which returns the database as it is.
+// return ErrNoSession, but for DB, which returns the database as it is.
 type Session struct {
 	unit  *unit
 	level *level // the Run that this is the Session of
@@ -88,9 +88,9 @@ func (s *Session) DB(db *sql.DB) DBTX {
 	return &statements{session: s, db: db}
 }
 
-// Open tells whether the session has a transaction open, or is about to have
+// InTx reports whether the session has a transaction open, or is about to begin
 // one, and with it a connection and a permit. A nil session has none.
-func (s *Session) Open() bool {
+func (s *Session) InTx() bool {
 	if s == nil {
 		return false
 	}
@@ -113,7 +113,7 @@ func (s *Session) Open() bool {
 // cuts it off only after five seconds, so that its outcome is known.
 func (s *Session) Commit() error {
 	if s == nil {
-		return ErrNone
+		return ErrNoSession
 	}
 	return s.unit.commit(s, true)
 }
@@ -124,7 +124,7 @@ func (s *Session) Commit() error {
 // An error otherwise means that a connection was lost, which rolls back too.
 func (s *Session) Rollback() error {
 	if s == nil {
-		return ErrNone
+		return ErrNoSession
 	}
 	return s.unit.rollback(s)
 }
@@ -136,7 +136,7 @@ func (s *Session) Rollback() error {
 // back too.
 func (s *Session) Close() error {
 	if s == nil {
-		return ErrNone
+		return ErrNoSession
 	}
 	s.unit.mu.Lock()
 	err := s.unit.outermost(s, "Close")
@@ -158,7 +158,7 @@ func (s *Session) Close() error {
 // It returns ErrClosed if the session is closed.
 func (s *Session) BeforeCommit(hook func(context.Context) error) error {
 	if s == nil {
-		return ErrNone
+		return ErrNoSession
 	}
 	return s.unit.addHooks(s, []beforeHook{hook}, nil)
 }
@@ -169,7 +169,7 @@ func (s *Session) BeforeCommit(hook func(context.Context) error) error {
 // BeforeCommit.
 func (s *Session) AfterCommit(hook func(context.Context)) error {
 	if s == nil {
-		return ErrNone
+		return ErrNoSession
 	}
 	return s.unit.addHooks(s, nil, []afterHook{hook})
 }

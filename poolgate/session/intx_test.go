@@ -7,12 +7,12 @@ import (
 	"github.com/poolgate/poolgate/poolgate/session"
 )
 
-func TestOpen(t *testing.T) {
+func TestInTx(t *testing.T) {
 	onBoth(t, func(t *testing.T, run func(string, func(*testing.T, *fixture))) {
 		run("a session is open from its first statement to its end", func(t *testing.T, db *fixture) {
 			open := func(ctx context.Context, want bool) {
 				t.Helper()
-				if got := session.From(ctx).Open(); got != want {
+				if got := session.From(ctx).InTx(); got != want {
 					t.Errorf("open: %v", got)
 				}
 			}
