@@ -139,7 +139,10 @@ func insertDetached(ctx context.Context, db *poolgate.DB) error {
 
 // insertDetachedByHand commits it itself.
 func insertDetachedByHand(ctx context.Context, db *poolgate.DB) error {
-	s := session.New(ctx)
+	s, err := session.New(ctx, session.Config{})
+	if err != nil {
+		return err
+	}
 	defer s.Close() // rolls back what is not committed
 	if _, err := s.DB(db.DB).ExecContext(ctx, statement, "detached, by hand"); err != nil {
 		return err

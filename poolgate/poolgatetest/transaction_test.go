@@ -277,7 +277,10 @@ func fiveWays(ctx context.Context, db *poolgate.DB) error {
 		return session.Atomic(ctx2, func(s *session.Session) error { return insert(ctx2, s.DB(db.DB), "4 detached") })
 	})
 	g.Go(func() error {
-		s := session.New(ctx2)
+		s, err := session.New(ctx2, session.Config{})
+		if err != nil {
+			return err
+		}
 		defer s.Close()
 		if err := insert(ctx2, s.DB(db.DB), "5 detached, by hand"); err != nil {
 			return err

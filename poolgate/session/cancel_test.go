@@ -145,7 +145,8 @@ func TestCancellation(t *testing.T) {
 		})
 		run("a detached session is given back too", func(t *testing.T, db *fixture) {
 			ctx, cancel := context.WithCancel(background)
-			s := session.New(ctx)
+			s, err := session.New(ctx, session.Config{})
+			must(t, err)
 			must(t, insert(ctx, s.DB(db.DB.DB), "a"))
 			cancel()
 			eventually(t, "the permit is free", func() bool { return db.Gate().Stats().InFlight == 0 })

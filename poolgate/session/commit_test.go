@@ -193,7 +193,8 @@ func TestHooks(t *testing.T) {
 				})
 				return insert(ctx, session.DB(ctx, db.DB.DB), "a")
 			}))
-			s := session.New(ctx)
+			s, err := session.New(ctx, session.Config{})
+			must(t, err)
 			forbid(s)
 			must(t, s.Rollback())
 			must(t, s.Commit())
@@ -202,7 +203,8 @@ func TestHooks(t *testing.T) {
 		})
 		run("are run once, by the commit that comes next", func(t *testing.T, db *fixture) {
 			n := 0
-			s := session.New(ctx)
+			s, err := session.New(ctx, session.Config{})
+			must(t, err)
 			must(t, s.AfterCommit(func(context.Context) {
 				n++
 				must(t, s.AfterCommit(func(context.Context) { n++ }))
@@ -220,7 +222,7 @@ func TestHooks(t *testing.T) {
 		})
 		run("those of an attempt that is repeated are dropped", func(t *testing.T, db *fixture) {
 			attempts, hooks := 0, 0
-			must(t, session.Options{Attempts: 3}.Run(ctx, func(ctx context.Context) error {
+			must(t, session.Config{Attempts: 3}.Run(ctx, func(ctx context.Context) error {
 				attempts++
 				must(t, session.From(ctx).AfterCommit(func(context.Context) { hooks++ }))
 				if attempts < 3 {
@@ -234,7 +236,8 @@ func TestHooks(t *testing.T) {
 			}
 		})
 		run("a hook that closes the session does not hang", func(t *testing.T, db *fixture) {
-			s := session.New(ctx)
+			s, err := session.New(ctx, session.Config{})
+			must(t, err)
 			must(t, insert(ctx, s.DB(db.DB.DB), "a"))
 			must(t, s.AfterCommit(func(context.Context) { must(t, s.Close()) }))
 			must(t, s.Commit())

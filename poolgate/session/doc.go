@@ -24,7 +24,7 @@
 //
 //   - [NewHandler] opens a unit for each HTTP request.
 //   - [Run] opens one, or becomes a part of the one that is open, which can be
-//     undone by itself. [Options] has other ways, and repetition.
+//     undone by itself. [Config] has other ways, and repetition.
 //   - [RunNew] opens another beside the one that is open: for goroutines side
 //     by side, and for what must stay when the unit is undone.
 //   - [Atomic] and [New] open one that no context carries.

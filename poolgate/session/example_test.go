@@ -53,7 +53,11 @@ func ExampleNew() {
 	defer db.Close()
 
 	ctx := context.Background()
-	s := session.New(ctx)
+	s, err := session.New(ctx, session.Config{Isolation: sql.LevelSerializable})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
 	defer s.Close() // rolls back what is not committed
 	s.DB(db).ExecContext(ctx, "INSERT a")
 	if err := s.Commit(); err != nil {
@@ -70,13 +74,13 @@ func ExampleNew() {
 	// ROLLBACK
 }
 
-func ExampleOptions_Run() {
+func ExampleConfig_Run() {
 	db := sql.OpenDB(printing{})
 	defer db.Close()
 
 	// The function may be repeated: it does nothing but what is rolled back.
-	options := session.Options{Isolation: sql.LevelSerializable, Attempts: 5}
-	err := options.Run(context.Background(), func(ctx context.Context) error {
+	config := session.Config{Isolation: sql.LevelSerializable, Attempts: 5}
+	err := config.Run(context.Background(), func(ctx context.Context) error {
 		_, err := session.DB(ctx, db).ExecContext(ctx, "UPDATE")
 		return err
 	})

@@ -59,8 +59,8 @@ type HandlerConfig struct {
 // A request in whose context there is a unit already gets a new one. NewHandler
 // returns an error that names the field of config that it cannot accept.
 func NewHandler(next http.Handler, config HandlerConfig) (http.Handler, error) {
-	options := Options{Isolation: config.Isolation, ReadOnly: config.ReadOnly}
-	if err := options.check(); err != nil {
+	unit := Config{Isolation: config.Isolation, ReadOnly: config.ReadOnly}
+	if err := unit.check(); err != nil {
 		return nil, err
 	}
 	if next == nil {
@@ -69,12 +69,12 @@ func NewHandler(next http.Handler, config HandlerConfig) (http.Handler, error) {
 	if config.Error == nil {
 		config.Error = logAndWrite
 	}
-	return &handler{next: next, options: options, onError: config.Error}, nil
+	return &handler{next: next, unit: unit, onError: config.Error}, nil
 }
 
 type handler struct {
 	next    http.Handler
-	options Options
+	unit    Config
 	onError func(http.ResponseWriter, *http.Request, error)
 }
 
@@ -83,7 +83,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if _, ok := gate.StartOf(ctx); !ok { // an overloaded gate prefers what has just come
 		ctx = gate.WithStart(ctx, time.Now())
 	}
-	s := newSession(ctx, h.options)
+	s := newSession(ctx, h.unit)
 	defer s.unit.close()
 	res := &response{
 		inner:    w,

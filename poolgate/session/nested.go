@@ -28,16 +28,16 @@ func (u *unit) enterable(s *Session) error {
 	return u.usable(s, nestedRun)
 }
 
-// accepts returns an error if a part of the unit cannot have o.
-func (u *unit) accepts(o Options) error {
+// accepts returns an error if a part of the unit cannot have c.
+func (u *unit) accepts(c Config) error {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	switch {
-	case o.Isolation != sql.LevelDefault && o.Isolation != u.options.Isolation:
-		return fmt.Errorf("session: Options.Isolation is %v in a part of a unit whose isolation is %v; "+
-			"leave it out, or open a unit with RunNew", o.Isolation, u.options.Isolation)
-	case o.ReadOnly && !u.options.ReadOnly:
-		return errors.New("session: Options.ReadOnly is set in a part of a unit that can write; " +
+	case c.Isolation != sql.LevelDefault && c.Isolation != u.options.Isolation:
+		return fmt.Errorf("session: Config.Isolation is %v in a part of a unit whose isolation is %v; "+
+			"leave it out, or open a unit with RunNew", c.Isolation, u.options.Isolation)
+	case c.ReadOnly && !u.options.ReadOnly:
+		return errors.New("session: Config.ReadOnly is set in a part of a unit that can write; " +
 			"leave it out, or open a unit with RunNew")
 	}
 	return nil

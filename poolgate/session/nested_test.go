@@ -166,8 +166,8 @@ func TestNested(t *testing.T) {
 						is(t, s.Rollback(), session.ErrNested)
 						is(t, s.Close(), session.ErrNested)
 					}
-					is(t, session.Options{WhenOpen: session.CommitFirst}.Run(ctx, nil), session.ErrNested)
-					is(t, session.Options{WhenOpen: session.RollbackFirst}.Run(ctx, nil), session.ErrNested)
+					is(t, session.Config{WhenOpen: session.CommitFirst}.Run(ctx, nil), session.ErrNested)
+					is(t, session.Config{WhenOpen: session.RollbackFirst}.Run(ctx, nil), session.ErrNested)
 					return insert(outer, session.DB(outer, db.DB.DB), "b") // the same goroutine may
 				})
 			}))
@@ -197,12 +197,12 @@ func TestNested(t *testing.T) {
 			has(t, db.DB, "a", "b")
 		})
 		run("takes no other isolation than its unit's", func(t *testing.T, db *fixture) {
-			must(t, session.Options{Isolation: sql.LevelSerializable}.Run(ctx, func(ctx context.Context) error {
+			must(t, session.Config{Isolation: sql.LevelSerializable}.Run(ctx, func(ctx context.Context) error {
 				fn := func(ctx context.Context) error { return insert(ctx, session.DB(ctx, db.DB.DB), "a") }
-				must(t, session.Options{Isolation: sql.LevelSerializable}.Run(ctx, fn))
-				for field, o := range map[string]session.Options{
-					"Options.Isolation": {Isolation: sql.LevelRepeatableRead, WhenOpen: session.Join},
-					"Options.ReadOnly":  {ReadOnly: true},
+				must(t, session.Config{Isolation: sql.LevelSerializable}.Run(ctx, fn))
+				for field, o := range map[string]session.Config{
+					"Config.Isolation": {Isolation: sql.LevelRepeatableRead, WhenOpen: session.Join},
+					"Config.ReadOnly":  {ReadOnly: true},
 				} {
 					if err := o.Run(ctx, fn); err == nil || !strings.Contains(err.Error(), field) {
 						t.Errorf("got %v", err)
@@ -235,7 +235,7 @@ func TestWhenOpen(t *testing.T) {
 		outer := func(t *testing.T, db *fixture, when session.WhenOpen, inner, end error) (err, nested error) {
 			err = session.Run(ctx, func(ctx context.Context) error {
 				must(t, insert(ctx, session.DB(ctx, db.DB.DB), "a"))
-				nested = session.Options{WhenOpen: when}.Run(ctx, func(ctx context.Context) error {
+				nested = session.Config{WhenOpen: when}.Run(ctx, func(ctx context.Context) error {
 					must(t, insert(ctx, session.DB(ctx, db.DB.DB), "b"))
 					return inner
 				})
@@ -273,7 +273,7 @@ func TestWhenOpen(t *testing.T) {
 		}
 		run("Refuse runs a new unit where nothing is open", func(t *testing.T, db *fixture) {
 			is(t, session.Run(ctx, func(ctx context.Context) error {
-				must(t, session.Options{WhenOpen: session.Refuse}.Run(ctx, func(ctx context.Context) error {
+				must(t, session.Config{WhenOpen: session.Refuse}.Run(ctx, func(ctx context.Context) error {
 					return insert(ctx, session.DB(ctx, db.DB.DB), "a")
 				}))
 				return errMine
@@ -284,7 +284,7 @@ func TestWhenOpen(t *testing.T) {
 			is(t, session.Run(ctx, func(ctx context.Context) error {
 				func() {
 					defer func() { recover() }()
-					session.Options{WhenOpen: session.Join}.Run(ctx, func(ctx context.Context) error {
+					session.Config{WhenOpen: session.Join}.Run(ctx, func(ctx context.Context) error {
 						must(t, insert(ctx, session.DB(ctx, db.DB.DB), "a"))
 						panic(errMine)
 					})
@@ -298,7 +298,7 @@ func TestWhenOpen(t *testing.T) {
 				must(t, insert(ctx, session.DB(ctx, db.DB.DB), "a"))
 				err := session.Run(ctx, func(ctx context.Context) error {
 					must(t, insert(ctx, session.DB(ctx, db.DB.DB), "b"))
-					session.Options{WhenOpen: session.Join}.Run(ctx, func(ctx context.Context) error { return errMine })
+					session.Config{WhenOpen: session.Join}.Run(ctx, func(ctx context.Context) error { return errMine })
 					return nil
 				})
 				is(t, err, session.ErrDoomed)
@@ -309,7 +309,7 @@ func TestWhenOpen(t *testing.T) {
 		})
 		run("Rollback ends the doom", func(t *testing.T, db *fixture) {
 			must(t, session.Run(ctx, func(ctx context.Context) error {
-				session.Options{WhenOpen: session.Join}.Run(ctx, func(ctx context.Context) error {
+				session.Config{WhenOpen: session.Join}.Run(ctx, func(ctx context.Context) error {
 					must(t, insert(ctx, session.DB(ctx, db.DB.DB), "a"))
 					return errMine
 				})

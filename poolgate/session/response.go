@@ -147,8 +147,8 @@ func (res *response) commit(early bool) {
 // mayGoOn says whether the transactions can go on behind the header.
 // Serializable ones may find out at their end that what they read was wrong.
 func (res *response) mayGoOn() bool {
-	o := res.handler.options
-	return o.ReadOnly && o.Isolation != sql.LevelSerializable
+	c := res.handler.unit
+	return c.ReadOnly && c.Isolation != sql.LevelSerializable
 }
 
 // finish ends what is still open when the handler has returned: everything, if

@@ -12,19 +12,19 @@ import (
 	"github.com/poolgate/poolgate/internal/operation"
 )
 
-// WhenOpen says what [Options.Run] does where the context carries a unit of
-// work already.
+// WhenOpen says what [Config.Run] does if the context already carries a unit of
+// work.
 type WhenOpen int
 
 const (
 	// Savepoint makes the function a part of the unit that can be undone by
-	// itself: if it fails, the transactions go back to where they were.
-	// Savepoints are set only on databases that the function uses.
+	// itself: if it fails, the transactions return to where they were. Only
+	// databases that the function uses get a savepoint.
 	Savepoint WhenOpen = iota
 
 	// Join makes the function a part of the unit. If it fails, the unit, or
-	// the nested Run that it is in, cannot be committed any more: what tries
-	// to gets ErrDoomed.
+	// the nested Run around it, can no longer be committed: the attempt
+	// returns ErrDoomed.
 	Join
 
 	// CommitFirst commits the unit, then runs the function in a new one.
@@ -38,87 +38,92 @@ const (
 	Refuse
 )
 
-// Options say how a unit of work is run. The zero Options are what the
-// functions Run, RunNew, Atomic and New use.
-type Options struct {
+// A Config describes a unit of work. The functions Run, RunNew and Atomic use
+// the zero Config. A Config can be kept and used many times, by any number of
+// goroutines.
+type Config struct {
 	// Isolation is the isolation level of the unit's transactions. The
 	// default is the server's.
 	Isolation sql.IsolationLevel
 
-	// ReadOnly has the server refuse writes.
+	// ReadOnly makes the server refuse writes.
 	ReadOnly bool
 
-	// WhenOpen says what Run does inside of another unit. A Run that becomes
-	// a part of it, by Savepoint or Join, cannot have another Isolation or
-	// ReadOnly: they must be zero or those of the unit.
+	// WhenOpen says what Run does inside another unit. A Run that becomes
+	// part of that unit, by Savepoint or Join, cannot change Isolation or
+	// ReadOnly: they must be zero or the unit's.
 	WhenOpen WhenOpen
 
-	// Attempts is how many times the function is run at most if the server
-	// gives up the unit for the sake of others: by a serialization failure
-	// (SQLSTATE 40001) or a deadlock (40P01). Between them it waits, for up
-	// to 10 ms at random after the first and twice as long after each other,
-	// but no longer than a second; the end of the context ends the waiting.
-	// The default is 1: only who wrote the function knows that it may be
-	// repeated. It must return the statement's error, which may be wrapped.
+	// Attempts is the maximum number of times the function runs if the server
+	// aborts the unit in favor of others: by a serialization failure
+	// (SQLSTATE 40001) or a deadlock (40P01). The default is 1, because only
+	// the author of the function knows whether it can be repeated. The
+	// function must return the statement's error, which it may wrap.
 	//
-	// What was committed early is not repeated. In a Run that is a part of
-	// another unit Attempts has no effect, since only the whole of it can be
-	// repeated.
+	// Between attempts Run waits for a random time: up to 10 ms after the
+	// first attempt, twice as long after each further one, and never more
+	// than a second. The end of the context ends the wait.
+	//
+	// A unit that has committed something early is not repeated. In a Run
+	// that is part of another unit Attempts has no effect, because only the
+	// whole unit can be repeated.
 	Attempts int
 }
 
-func (o Options) check() error {
+func (c Config) check() error {
 	switch {
-	case o.Isolation < sql.LevelDefault || o.Isolation > sql.LevelLinearizable:
-		return fmt.Errorf("session: Options.Isolation is %d, which is no sql.IsolationLevel", int(o.Isolation))
-	case o.WhenOpen < Savepoint || o.WhenOpen > Refuse:
-		return fmt.Errorf("session: Options.WhenOpen is %d; it must be one of Savepoint to Refuse", int(o.WhenOpen))
-	case o.Attempts < 0:
-		return fmt.Errorf("session: Options.Attempts is %d; it must not be negative", o.Attempts)
+	case c.Isolation < sql.LevelDefault || c.Isolation > sql.LevelLinearizable:
+		return fmt.Errorf("session: Config.Isolation is %d, which is not a sql.IsolationLevel", int(c.Isolation))
+	case c.WhenOpen < Savepoint || c.WhenOpen > Refuse:
+		return fmt.Errorf("session: Config.WhenOpen is %d; it must be one of Savepoint to Refuse", int(c.WhenOpen))
+	case c.Attempts < 0:
+		return fmt.Errorf("session: Config.Attempts is %d; it must not be negative", c.Attempts)
 	}
 	return nil
 }
 
-// Run runs fn in a unit of work, which the context that fn is given carries.
-// If fn returns nil the unit is committed, see [Session.Commit]; if it returns
-// an error or panics it is rolled back, and the error is returned, or the panic
-// goes on. When Run returns, the unit is closed and its connections are given
-// back.
+// Run runs fn in a unit of work, which the context passed to fn carries. If fn
+// returns nil, Run commits the unit, see [Session.Commit]. If fn returns an
+// error or panics, Run rolls the unit back, and returns the error or lets the
+// panic continue. When Run returns, the unit is closed and has given back its
+// connections.
 //
-// A unit costs about 3 µs more than a transaction by hand, see BenchmarkUnit,
-// and a nested Run two round trips for each database that it uses.
+// Inside another unit, Run is a part of it that can be undone by itself, by
+// savepoints. Use the context passed to fn, not one from outside.
 //
-// Inside of another unit, Run is a part of it that can be undone by itself, by
-// savepoints. Use the context that fn is given, not one from outside.
+// A unit costs about 3 µs more than a transaction written by hand, see
+// BenchmarkUnit, and a nested Run two round trips for each database that it
+// uses.
 func Run(ctx context.Context, fn func(context.Context) error) error {
-	return Options{}.Run(ctx, fn)
+	return Config{}.Run(ctx, fn)
 }
 
-// RunNew is like [Run], but always in a new unit, with transactions of its own.
-// Inside of a unit that has a transaction open, it is a second connection, and
-// a second permit of the gate, that the goroutine waits for: where all permits
-// are held by those that wait for a second, gate.Config.MaxWait ends it.
+// RunNew is like [Run], but always opens a new unit, with transactions of its
+// own. Inside a unit that has a transaction open, the goroutine waits for a
+// second connection, and for a second permit of the gate. If all permits are
+// held by goroutines that wait for a second one, the gate's deadlock detection
+// or gate.Config.MaxWait ends the wait.
 func RunNew(ctx context.Context, fn func(context.Context) error) error {
-	return Options{}.RunNew(ctx, fn)
+	return Config{}.RunNew(ctx, fn)
 }
 
-// Atomic is like [RunNew] with a detached session: fn is given it, and no
-// context carries it.
+// Atomic is like [RunNew] with a detached session: it passes the session to fn,
+// and no context carries it.
 func Atomic(ctx context.Context, fn func(*Session) error) error {
-	return Options{}.Atomic(ctx, fn)
+	return Config{}.Atomic(ctx, fn)
 }
 
-// Run is [Run] with options. It returns an error for options that are not
-// valid, before it calls fn.
-func (o Options) Run(ctx context.Context, fn func(context.Context) error) error {
+// Run is [Run] for units described by c. It returns an error for a Config that
+// is not valid, before it calls fn.
+func (c Config) Run(ctx context.Context, fn func(context.Context) error) error {
 	s := From(ctx)
 	if s == nil {
-		return o.RunNew(ctx, fn)
+		return c.RunNew(ctx, fn)
 	}
-	if err := o.check(); err != nil {
+	if err := c.check(); err != nil {
 		return err
 	}
-	switch o.WhenOpen {
+	switch c.WhenOpen {
 	case CommitFirst:
 		if err := s.Commit(); err != nil {
 			return err
@@ -132,40 +137,39 @@ func (o Options) Run(ctx context.Context, fn func(context.Context) error) error 
 			return err
 		}
 	default:
-		if err := s.unit.accepts(o); err != nil {
+		if err := s.unit.accepts(c); err != nil {
 			return err
 		}
-		if o.WhenOpen == Join {
+		if c.WhenOpen == Join {
 			return s.join(ctx, fn)
 		}
 		return s.nest(ctx, fn)
 	}
-	return o.RunNew(ctx, fn)
+	return c.RunNew(ctx, fn)
 }
 
-// RunNew is [RunNew] with options. WhenOpen has no meaning here.
-func (o Options) RunNew(ctx context.Context, fn func(context.Context) error) error {
-	return o.repeat(ctx, func(s *Session) error { return fn(with(s.unit.ctx, s)) })
+// RunNew is [RunNew] for units described by c. It ignores WhenOpen.
+func (c Config) RunNew(ctx context.Context, fn func(context.Context) error) error {
+	return c.repeat(ctx, func(s *Session) error { return fn(with(s.unit.ctx, s)) })
 }
 
-// Atomic is [Atomic] with options. WhenOpen has no meaning here.
-func (o Options) Atomic(ctx context.Context, fn func(*Session) error) error {
-	return o.repeat(ctx, fn)
+// Atomic is [Atomic] for units described by c. It ignores WhenOpen.
+func (c Config) Atomic(ctx context.Context, fn func(*Session) error) error {
+	return c.repeat(ctx, fn)
 }
 
-// repeat runs fn in new units until one is committed, or need not be tried
-// again.
-func (o Options) repeat(ctx context.Context, fn func(*Session) error) error {
-	if err := o.check(); err != nil {
+// repeat runs fn in new units until one is committed or fails for good.
+func (c Config) repeat(ctx context.Context, fn func(*Session) error) error {
+	if err := c.check(); err != nil {
 		return err
 	}
 	for attempt := 1; ; attempt++ {
-		s := newSession(ctx, o)
+		s := newSession(ctx, c)
 		err := s.run(fn)
-		if err == nil || o.Attempts <= 1 || !repeatable(err) || s.unit.committed() {
+		if err == nil || c.Attempts <= 1 || !repeatable(err) || s.unit.committed() {
 			return err
 		}
-		if attempt == o.Attempts {
+		if attempt == c.Attempts {
 			return fmt.Errorf("session: given up after %d attempts: %w", attempt, err)
 		}
 		timer := time.NewTimer(backoff(attempt))
@@ -183,8 +187,8 @@ func repeatable(err error) bool {
 	return state == "40001" || state == "40P01"
 }
 
-// backoff returns how long to wait after an attempt. It is random, lest those
-// that were in each other's way meet again.
+// backoff returns how long to wait after an attempt. It is random, so that units
+// that were in each other's way do not meet again.
 func backoff(attempt int) time.Duration {
 	longest := min(10*time.Millisecond<<min(attempt-1, 10), time.Second)
 	return rand.N(longest) + 1

@@ -166,7 +166,7 @@ func TestRun(t *testing.T) {
 			has(t, db.DB, "new")
 		})
 		run("applies isolation and read only, in the server", func(t *testing.T, db *fixture) {
-			err := session.Options{Isolation: sql.LevelSerializable, ReadOnly: true}.Run(ctx, func(ctx context.Context) error {
+			err := session.Config{Isolation: sql.LevelSerializable, ReadOnly: true}.Run(ctx, func(ctx context.Context) error {
 				var isolation, readOnly string
 				dbtx := session.DB(ctx, db.DB.DB)
 				must(t, dbtx.QueryRowContext(ctx, "SELECT current_setting('transaction_isolation')").Scan(&isolation))
@@ -221,7 +221,8 @@ func TestDetached(t *testing.T) {
 	ctx := context.Background()
 	onBoth(t, func(t *testing.T, run func(string, func(*testing.T, *fixture))) {
 		run("is committed in parts, and what remains is rolled back", func(t *testing.T, db *fixture) {
-			s := session.New(ctx)
+			s, err := session.New(ctx, session.Config{})
+			must(t, err)
 			dbtx := s.DB(db.DB.DB)
 			must(t, insert(ctx, dbtx, "a"))
 			must(t, s.Commit())
@@ -267,7 +268,7 @@ func TestRetry(t *testing.T) {
 	ctx := context.Background()
 	onBoth(t, func(t *testing.T, run func(string, func(*testing.T, *fixture))) {
 		// Two that read what the other writes: one of them has to go.
-		skew := func(t *testing.T, db *fixture, o session.Options) (calls int, errs []error) {
+		skew := func(t *testing.T, db *fixture, o session.Config) (calls int, errs []error) {
 			exec(t, db, "INSERT INTO texts VALUES ('x')")
 			o.Isolation = sql.LevelSerializable
 			var mu sync.Mutex
@@ -301,14 +302,14 @@ func TestRetry(t *testing.T) {
 			return calls, errs
 		}
 		run("repeats the whole unit after a serialization failure", func(t *testing.T, db *fixture) {
-			calls, errs := skew(t, db, session.Options{Attempts: 5})
+			calls, errs := skew(t, db, session.Config{Attempts: 5})
 			if calls != 3 || errs[0] != nil || errs[1] != nil {
 				t.Errorf("%d calls, errors %v", calls, errs)
 			}
 			has(t, db.DB, "x", "y", "y")
 		})
 		run("does not, unless the unit says that it may be repeated", func(t *testing.T, db *fixture) {
-			calls, errs := skew(t, db, session.Options{})
+			calls, errs := skew(t, db, session.Config{})
 			if calls != 2 || (errs[0] == nil) == (errs[1] == nil) || sqlState(errors.Join(errs...)) != "40001" {
 				t.Errorf("%d calls, errors %v", calls, errs)
 			}
@@ -320,7 +321,7 @@ func TestRetry(t *testing.T) {
 			for _, order := range [][]int{{1, 2}, {2, 1}} {
 				wg.Go(func() {
 					first := true
-					err := session.Options{Attempts: 4}.Run(ctx, func(ctx context.Context) error {
+					err := session.Config{Attempts: 4}.Run(ctx, func(ctx context.Context) error {
 						exec(t, session.DB(ctx, db.DB.DB), "SET LOCAL deadlock_timeout = '10ms'")
 						for i, id := range order {
 							if i == 1 && first {
@@ -349,7 +350,7 @@ func TestRetry(t *testing.T) {
 		}
 		run("gives up after the last attempt, and says so", func(t *testing.T, db *fixture) {
 			calls := 0
-			err := session.Options{Attempts: 3}.RunNew(ctx, func(ctx context.Context) error {
+			err := session.Config{Attempts: 3}.RunNew(ctx, func(ctx context.Context) error {
 				calls++
 				return fail(ctx, db, "40P01")
 			})
@@ -359,7 +360,7 @@ func TestRetry(t *testing.T) {
 		})
 		run("repeats for no other error, and not after an early commit", func(t *testing.T, db *fixture) {
 			calls := 0
-			err := session.Options{Attempts: 3}.Atomic(ctx, func(s *session.Session) error {
+			err := session.Config{Attempts: 3}.Atomic(ctx, func(s *session.Session) error {
 				calls++
 				_, err := s.DB(db.DB.DB).ExecContext(ctx, "SELECT 1/0")
 				return err
@@ -367,7 +368,7 @@ func TestRetry(t *testing.T) {
 			if calls != 1 || sqlState(err) != "22012" {
 				t.Errorf("%d calls, %v", calls, err)
 			}
-			err = session.Options{Attempts: 3}.Run(ctx, func(ctx context.Context) error {
+			err = session.Config{Attempts: 3}.Run(ctx, func(ctx context.Context) error {
 				calls++
 				must(t, insert(ctx, session.DB(ctx, db.DB.DB), "a"))
 				must(t, session.From(ctx).Commit())
@@ -380,9 +381,9 @@ func TestRetry(t *testing.T) {
 		})
 		run("does not repeat a part of a unit", func(t *testing.T, db *fixture) {
 			outer, inner := 0, 0
-			err := session.Options{Attempts: 2}.Run(ctx, func(ctx context.Context) error {
+			err := session.Config{Attempts: 2}.Run(ctx, func(ctx context.Context) error {
 				outer++
-				return session.Options{Attempts: 5}.Run(ctx, func(ctx context.Context) error {
+				return session.Config{Attempts: 5}.Run(ctx, func(ctx context.Context) error {
 					inner++
 					return fail(ctx, db, "40001")
 				})
@@ -394,7 +395,7 @@ func TestRetry(t *testing.T) {
 		run("stops when the context ends", func(t *testing.T, db *fixture) {
 			ctx, cancel := context.WithCancel(ctx)
 			calls := 0
-			err := session.Options{Attempts: 1000}.Run(ctx, func(ctx context.Context) error {
+			err := session.Config{Attempts: 1000}.Run(ctx, func(ctx context.Context) error {
 				calls++
 				err := fail(ctx, db, "40001")
 				cancel()
@@ -407,24 +408,24 @@ func TestRetry(t *testing.T) {
 	})
 }
 
-func TestOptionsAreRefusedWhenGiven(t *testing.T) {
+func TestConfigsAreRefusedWhenGiven(t *testing.T) {
 	ctx := context.Background()
 	for _, test := range []struct {
-		field   string
-		options session.Options
+		field  string
+		config session.Config
 	}{
-		{"Options.Isolation", session.Options{Isolation: 99}},
-		{"Options.WhenOpen", session.Options{WhenOpen: 99}},
-		{"Options.Attempts", session.Options{Attempts: -1}},
+		{"Config.Isolation", session.Config{Isolation: 99}},
+		{"Config.WhenOpen", session.Config{WhenOpen: 99}},
+		{"Config.Attempts", session.Config{Attempts: -1}},
 	} {
 		fn := func(context.Context) error { t.Error("it was run"); return nil }
-		_, err := test.options.New(ctx)
+		_, err := session.New(ctx, test.config)
 		errs := []error{
 			err,
-			test.options.Run(ctx, fn),
-			test.options.RunNew(ctx, fn),
-			test.options.Atomic(ctx, func(*session.Session) error { return fn(ctx) }),
-			session.Run(ctx, func(ctx context.Context) error { return test.options.Run(ctx, fn) }),
+			test.config.Run(ctx, fn),
+			test.config.RunNew(ctx, fn),
+			test.config.Atomic(ctx, func(*session.Session) error { return fn(ctx) }),
+			session.Run(ctx, func(ctx context.Context) error { return test.config.Run(ctx, fn) }),
 		}
 		for i, err := range errs {
 			if err == nil || !strings.Contains(err.Error(), test.field) {

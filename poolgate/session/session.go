@@ -29,29 +29,27 @@ type Session struct {
 	level *level // the Run that this is the Session of
 }
 
-// New returns a detached session, which no context carries, for the caller to
-// commit and to close; until the first statement it costs no connection. The
-// end of ctx rolls it back.
+// New returns a detached session, which no context carries. The caller commits
+// and closes it. It costs no connection until its first statement. The end of
+// ctx rolls it back. New ignores WhenOpen and Attempts, and returns an error
+// that names the field of config that it cannot accept.
 //
-//	s := session.New(ctx)
+//	s, err := session.New(ctx, session.Config{})
+//	if err != nil {
+//		return err
+//	}
 //	defer s.Close()
 //	... s.DB(db).ExecContext(ctx, …) ...
 //	return s.Commit()
-func New(ctx context.Context) *Session {
-	return newSession(ctx, Options{})
-}
-
-// New is [New] with options. It returns an error for options that are not
-// valid. WhenOpen and Attempts have no meaning here.
-func (o Options) New(ctx context.Context) (*Session, error) {
-	if err := o.check(); err != nil {
+func New(ctx context.Context, config Config) (*Session, error) {
+	if err := config.check(); err != nil {
 		return nil, err
 	}
-	return newSession(ctx, o), nil
+	return newSession(ctx, config), nil
 }
 
-func newSession(ctx context.Context, o Options) *Session {
-	u := newUnit(ctx, sql.TxOptions{Isolation: o.Isolation, ReadOnly: o.ReadOnly})
+func newSession(ctx context.Context, c Config) *Session {
+	u := newUnit(ctx, sql.TxOptions{Isolation: c.Isolation, ReadOnly: c.ReadOnly})
 	return &Session{unit: u, level: u.top}
 }
 

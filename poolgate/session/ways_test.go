@@ -68,7 +68,10 @@ func fiveWays(ctx context.Context, db *fixture) error {
 	})
 
 	g.Go(func() error { // a detached one with manual commit and close
-		s := session.New(ctx2)
+		s, err := session.New(ctx2, session.Config{})
+		if err != nil {
+			return err
+		}
 		defer s.Close()
 		if err := insert(ctx2, s.DB(db.DB.DB), "detached, by hand"); err != nil {
 			return err
