@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/lib/pq/pqerror"
 
+	"github.com/poolgate/poolgate/internal/sqlstate"
 	"github.com/poolgate/poolgate/poolgate/gate"
 )
 
@@ -22,17 +23,6 @@ type commitError struct{ err error }
 func (e *commitError) Error() string { return e.err.Error() }
 func (e *commitError) Unwrap() error { return e.err }
 
-// sqlState returns the SQLSTATE in err, which both drivers' errors have, or "".
-func sqlState(err error) string {
-	if e, ok := errors.AsType[interface {
-		error
-		SQLState() string
-	}](err); ok {
-		return e.SQLState()
-	}
-	return ""
-}
-
 // maybeCommitted reports whether a write that failed with err may have been
 // committed. In doubt it has: that costs the verification one write that it
 // cannot count on, and no truth.
@@ -40,15 +30,13 @@ func maybeCommitted(err error) bool {
 	if _, ok := errors.AsType[*commitError](err); !ok {
 		return false
 	}
-	switch state := sqlState(err); {
+	switch state := sqlstate.Of(err); {
 	case errors.Is(err, gate.ErrRejected), notConnected(err):
 		return false
 	case state == "":
 		return true
 	default:
-		// The server went away (class 57P) or so did the connection (08);
-		// everything else is the server's word that nothing was committed.
-		return state[:2] == "08" || state[:3] == "57P"
+		return sqlstate.IsLost(state) // otherwise the server says that it did not commit
 	}
 }
 
@@ -65,7 +53,7 @@ func notConnected(err error) bool {
 // failureKind names what err is, so that like failures are counted together:
 // the SQLSTATE where the server refused, otherwise the class of the error.
 func failureKind(err error) string {
-	if state := sqlState(err); state != "" {
+	if state := sqlstate.Of(err); state != "" {
 		if name := pqerror.Code(state).Name(); name != "" {
 			return state + " " + name
 		}

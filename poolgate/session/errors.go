@@ -9,6 +9,8 @@ import (
 	"io"
 	"net"
 	"strings"
+
+	"github.com/poolgate/poolgate/internal/sqlstate"
 )
 
 // What a session refuses, for errors.Is.
@@ -128,26 +130,14 @@ func (e *CommitError) Error() string {
 // Unwrap returns the reason.
 func (e *CommitError) Unwrap() error { return e.Err }
 
-// sqlState returns the SQLSTATE that a server gave with an error, or "".
-func sqlState(err error) string {
-	if e, ok := errors.AsType[interface {
-		error
-		SQLState() string
-	}](err); ok {
-		return e.SQLState()
-	}
-	return ""
-}
-
 // stateAfter returns how a transaction ended whose COMMIT returned err. Unless
 // the connection failed in it, the server has said no.
 func stateAfter(err error) State {
 	if err == nil {
 		return Committed
 	}
-	if state := sqlState(err); state != "" {
-		// Connection exceptions, and a server that is being shut down.
-		if strings.HasPrefix(state, "08") || strings.HasPrefix(state, "57P") {
+	if state := sqlstate.Of(err); state != "" {
+		if sqlstate.IsLost(state) {
 			return Unknown
 		}
 		return RolledBack

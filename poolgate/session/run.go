@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/poolgate/poolgate/internal/operation"
+	"github.com/poolgate/poolgate/internal/sqlstate"
 )
 
 // WhenOpen says what [Config.Run] does if the context already carries a unit of
@@ -183,7 +184,7 @@ func (c Config) repeat(ctx context.Context, fn func(*Session) error) error {
 }
 
 func repeatable(err error) bool {
-	state := sqlState(err)
+	state := sqlstate.Of(err)
 	return state == "40001" || state == "40P01"
 }
 

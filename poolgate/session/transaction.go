@@ -10,6 +10,7 @@ import (
 
 	"github.com/petermattis/goid"
 
+	"github.com/poolgate/poolgate/internal/sqlstate"
 	"github.com/poolgate/poolgate/poolgate/gate"
 )
 
@@ -172,7 +173,7 @@ func (t *transaction) saw(err error) {
 	switch {
 	case err == nil:
 		t.failed = nil
-	case t.failed == nil && sqlState(err) != "":
+	case t.failed == nil && sqlstate.Of(err) != "":
 		t.failed = err
 	}
 }
@@ -236,7 +237,7 @@ func (t *transaction) checkRows(call string) error {
 		return &BusyError{Goroutine: goid.Get(), Call: call, Holder: t.rowsBy, HolderCall: "QueryContext", Rows: true}
 	}
 	if t.rowsBy == goid.Get() { // Err is for the goroutine that reads them
-		if err := t.rows.Err(); sqlState(err) != "" {
+		if err := t.rows.Err(); sqlstate.Of(err) != "" {
 			t.saw(err)
 		}
 	}

@@ -3,7 +3,6 @@ package conformance
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"net/url"
 	"slices"
 	"strings"
@@ -12,6 +11,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/poolgate/poolgate/internal/sqlstate"
 	"github.com/poolgate/poolgate/internal/testing/pgserver"
 	"github.com/poolgate/poolgate/poolgate"
 	"github.com/poolgate/poolgate/poolgate/gate"
@@ -205,15 +205,7 @@ func eventually(t *testing.T, what string, done func() bool) {
 }
 
 // state returns the SQLSTATE of err, or "".
-func state(err error) string {
-	if s, ok := errors.AsType[interface {
-		error
-		SQLState() string
-	}](err); ok {
-		return s.SQLState()
-	}
-	return ""
-}
+func state(err error) string { return sqlstate.Of(err) }
 
 // withOption adds a setting to dsn.
 func withOption(dsn, name, value string) string {
