@@ -90,7 +90,7 @@ func (c *directConn) QueryContext(ctx context.Context, query string, args []driv
 	if err != nil {
 		return nil, err
 	}
-	return plainRows{rows}, nil
+	return newPlainRows(rows), nil
 }
 
 func (c *directConn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, error) {

@@ -5,9 +5,9 @@ import (
 	"io"
 )
 
-// plainRows are the driver's, with what otelsql's rows pass on and nothing more:
-// what a query says of its columns must not depend on whether it is sampled.
-// That is all but ColumnTypeScanType.
+// plainRows pass on what otelsql's rows pass on and nothing more, because what
+// a query returns must not depend on whether it is sampled. That is everything
+// but ColumnTypeScanType. [newPlainRows] adds driver.RowsColumnScanner.
 type plainRows struct{ driver.Rows }
 
 func (r plainRows) HasNextResultSet() bool {
