@@ -155,7 +155,7 @@ func change(ctx context.Context, db *poolgate.DB, out io.Writer) error {
 		return err
 	}
 	return session.From(ctx).AfterCommit(func(ctx context.Context) {
-		data, err := rows.Scalar[string](ctx, db, "SELECT data FROM example_a WHERE id = $1", first.ID)
+		data, err := rows.One[string](ctx, db, "SELECT data FROM example_a WHERE id = $1", first.ID)
 		fmt.Fprintf(out, "committed: A %d is %q, error: %v\n", first.ID, data, err)
 	})
 }

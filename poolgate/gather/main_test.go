@@ -32,7 +32,7 @@ type fixture struct {
 // cancelled before it arrives there is not cancelled by lib/pq.
 func (f *fixture) sleeping(t testing.TB) int {
 	t.Helper()
-	n, err := rows.Scalar[int](context.Background(), f.watch,
+	n, err := rows.One[int](context.Background(), f.watch,
 		"SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'")
 	must(t, err)
 	return n

@@ -62,7 +62,7 @@ func TestResults(t *testing.T) {
 				gather.One(&n, "SELECT count(*) FROM numbers"),
 				gather.One(&only, "SELECT 5 AS x, $1::int AS y", 6),
 				func(ctx context.Context, db session.DBTX) (err error) {
-					name, err = rows.Scalar[string](ctx, db, "SELECT 'Ada'")
+					name, err = rows.One[string](ctx, db, "SELECT 'Ada'")
 					return err
 				},
 				gather.Discard("SELECT generate_series(1, 1000)"),
@@ -80,7 +80,7 @@ func TestResults(t *testing.T) {
 				affected, err := written.RowsAffected()
 				must(t, err)
 				equal(t, affected, 2)
-				n, err := rows.Scalar[int](t.Context(), db, "SELECT count(*) FROM numbers")
+				n, err := rows.One[int](t.Context(), db, "SELECT count(*) FROM numbers")
 				must(t, err)
 				equal(t, n, 2)
 			}

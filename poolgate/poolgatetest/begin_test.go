@@ -162,7 +162,7 @@ func TestStatements(t *testing.T) {
 				D    float64
 			}
 			n := 0
-			for r, err := range rows.Scan[row](rs) {
+			for r, err := range rows.All[row](rs) {
 				must(t, err)
 				n++
 				if r.N != n || r.S != fmt.Sprint(n, "x") && r.S != fmt.Sprintf("%dx", n) || string(r.B) != "\x01\x02" || r.Z != nil || r.T.IsZero() || r.D != 1.5 {
@@ -197,7 +197,7 @@ func TestStatements(t *testing.T) {
 			must(t, err)
 			for rs.Next() {
 				must(t, insert(t.Context(), db, "a"))
-				if n, err := rows.Scalar[int](t.Context(), db, "SELECT count(*) FROM texts"); err != nil || n == 3 {
+				if n, err := rows.One[int](t.Context(), db, "SELECT count(*) FROM texts"); err != nil || n == 3 {
 					break
 				}
 			}
@@ -248,7 +248,7 @@ func TestStatements(t *testing.T) {
 				})
 			}
 			all.Wait()
-			n, err := rows.Scalar[int](t.Context(), db, "SELECT count(*) FROM texts")
+			n, err := rows.One[int](t.Context(), db, "SELECT count(*) FROM texts")
 			must(t, err)
 			equal(t, n, 160)
 		})

@@ -4,7 +4,7 @@
 //	users, err := rows.Collect[User](ctx, db, "SELECT id, name FROM users WHERE team = $1", team)
 //
 // It needs a [Queryer], such as *sql.DB, *sql.Tx, *sql.Conn or *poolgate.DB.
-// Rows that somebody else has queried are read by [Scan].
+// [All] reads rows that were queried in another way.
 //
 // # How columns become a T
 //

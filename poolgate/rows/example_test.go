@@ -37,8 +37,8 @@ func ExampleCollect() {
 	// 2 Alan
 }
 
-func ExampleScalar() {
-	n, err := rows.Scalar[int](context.Background(), db, "SELECT count(*) FROM books")
+func ExampleOne() {
+	n, err := rows.One[int](context.Background(), db, "SELECT count(*) FROM books")
 	fmt.Println(n, err)
 	// Output: 3 <nil>
 }

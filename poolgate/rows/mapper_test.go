@@ -99,10 +99,10 @@ func TestMapping(t *testing.T) {
 			scalar[sql.Null[int64]](t, db, "NULL::bigint", sql.Null[int64]{})
 			scalar[sql.NullString](t, db, "'x'::text", sql.NullString{String: "x", Valid: true})
 			scalar[even](t, db, "4::bigint", 4)
-			got, err := rows.Scalar[time.Time](t.Context(), db, "SELECT '2026-03-01 12:00:00.123456Z'::timestamptz")
+			got, err := rows.One[time.Time](t.Context(), db, "SELECT '2026-03-01 12:00:00.123456Z'::timestamptz")
 			must(t, err)
 			equal(t, got.UTC(), noon)
-			at, err := rows.Scalar[*time.Time](t.Context(), db, "SELECT NULL::timestamptz")
+			at, err := rows.One[*time.Time](t.Context(), db, "SELECT NULL::timestamptz")
 			must(t, err)
 			equal(t, at, nil)
 		})
@@ -179,7 +179,7 @@ func TestMapping(t *testing.T) {
 
 func scalar[T any](t *testing.T, db *poolgate.DB, expression string, want T) {
 	t.Helper()
-	got, err := rows.Scalar[T](t.Context(), db, "SELECT "+expression)
+	got, err := rows.One[T](t.Context(), db, "SELECT "+expression)
 	must(t, err)
 	equal(t, got, want)
 	all, err := rows.Collect[T](t.Context(), db, "SELECT "+expression)

@@ -4,8 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"fmt"
-	"strings"
 )
 
 // A Queryer can be queried: *sql.DB, *sql.Tx, *sql.Conn, *poolgate.DB, and what
@@ -14,7 +12,7 @@ type Queryer interface {
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 }
 
-// ErrTooManyRows is the error of [One] and [Scalar] where there is a second row.
+// ErrTooManyRows is the error of [One] for a query with more than one row.
 var ErrTooManyRows = errors.New("rows: the query has more than one row")
 
 // Collect returns all rows of a query. Where there are none the slice is empty,
@@ -37,15 +35,33 @@ func Collect[T any](ctx context.Context, q Queryer, query string, args ...any) (
 	return all, nil
 }
 
-// One returns the only row of a query. Without a row the error is
-// sql.ErrNoRows, and with a second one [ErrTooManyRows].
+// One returns the only row of a query, or the value of its only column:
+//
+//	n, err := rows.One[int](ctx, db, "SELECT count(*) FROM users")
+//
+// The error is sql.ErrNoRows if there is no row, and [ErrTooManyRows] if there
+// is a second one.
 func One[T any](ctx context.Context, q Queryer, query string, args ...any) (T, error) {
+	var only, zero T
 	rs, err := q.QueryContext(ctx, query, args...)
 	if err != nil {
-		var zero T
 		return zero, err
 	}
-	return one[T](rs)
+	n := 0
+	err = read(rs, func(row T) bool {
+		only = row
+		n++
+		return n < 2
+	})
+	switch {
+	case err != nil:
+		return zero, err
+	case n == 0:
+		return zero, sql.ErrNoRows
+	case n > 1:
+		return zero, ErrTooManyRows
+	}
+	return only, nil
 }
 
 // First returns the first row of a query and drops the others. Without a row
@@ -67,45 +83,6 @@ func First[T any](ctx context.Context, q Queryer, query string, args ...any) (T,
 		return zero, failed
 	}
 	return first, err
-}
-
-// Scalar is [One] for a query with one column, such as a count; where there are
-// more columns it returns an error. For NULL, T must be a pointer, a sql.Null,
-// or the like.
-func Scalar[T any](ctx context.Context, q Queryer, query string, args ...any) (T, error) {
-	var zero T
-	rs, err := q.QueryContext(ctx, query, args...)
-	if err != nil {
-		return zero, err
-	}
-	columns, err := rs.Columns()
-	if err == nil && len(columns) != 1 {
-		err = fmt.Errorf("rows: Scalar wants one column, and the query has %d (%s)", len(columns), strings.Join(columns, ", "))
-	}
-	if err != nil {
-		rs.Close() // why there is no value matters more
-		return zero, err
-	}
-	return one[T](rs)
-}
-
-func one[T any](rs *sql.Rows) (T, error) {
-	var only, zero T
-	n := 0
-	err := read(rs, func(row T) bool {
-		only = row
-		n++
-		return n < 2
-	})
-	switch {
-	case err != nil:
-		return zero, err
-	case n == 0:
-		return zero, sql.ErrNoRows
-	case n > 1:
-		return zero, ErrTooManyRows
-	}
-	return only, nil
 }
 
 // read calls each with every row, until it returns false, and closes rs.

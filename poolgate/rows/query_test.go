@@ -124,7 +124,7 @@ func TestCollect(t *testing.T) {
 func TestSingleRows(t *testing.T) {
 	const none, one, two = "SELECT 1 WHERE false", "SELECT 1", "VALUES (1), (2)"
 	onBoth(t, "", func(run func(string, func(*testing.T, *poolgate.DB))) {
-		run("One, First and Scalar differ in what they refuse", func(t *testing.T, db *poolgate.DB) {
+		run("One and First differ in what they refuse", func(t *testing.T, db *poolgate.DB) {
 			type call func(context.Context, rows.Queryer, string, ...any) (int, error)
 			for _, test := range []struct {
 				name  string
@@ -139,9 +139,6 @@ func TestSingleRows(t *testing.T) {
 				{"First", rows.First[int], none, 0, sql.ErrNoRows},
 				{"First", rows.First[int], one, 1, nil},
 				{"First", rows.First[int], two, 1, nil},
-				{"Scalar", rows.Scalar[int], none, 0, sql.ErrNoRows},
-				{"Scalar", rows.Scalar[int], one, 1, nil},
-				{"Scalar", rows.Scalar[int], two, 0, rows.ErrTooManyRows},
 			} {
 				got, err := test.call(t.Context(), db, test.query)
 				if got != test.want || err != test.err {
@@ -151,12 +148,8 @@ func TestSingleRows(t *testing.T) {
 		})
 		run("an error in a later row is not lost", func(t *testing.T, db *poolgate.DB) {
 			const query = "SELECT 1/(2-n) AS n FROM generate_series(1, 2) n"
-			for name, call := range map[string]func(context.Context, rows.Queryer, string, ...any) (int, error){
-				"One": rows.One[int], "Scalar": rows.Scalar[int],
-			} {
-				if got, err := call(t.Context(), db, query); got != 0 || state(err) != "22012" {
-					t.Errorf("%s: %d, %v", name, got, err)
-				}
+			if got, err := rows.One[int](t.Context(), db, query); got != 0 || state(err) != "22012" {
+				t.Errorf("%d, %v", got, err)
 			}
 		})
 		run("One fills a struct", func(t *testing.T, db *poolgate.DB) {
@@ -164,22 +157,16 @@ func TestSingleRows(t *testing.T) {
 			must(t, err)
 			equal(t, got, &pair{1, "a"})
 		})
-		run("Scalar wants one column", func(t *testing.T, db *poolgate.DB) {
-			_, err := rows.Scalar[pair](t.Context(), db, three)
-			says(t, err, "rows: Scalar wants one column, and the query has 2 (id, name)")
-		})
-		run("Scalar has NULL as a nil pointer", func(t *testing.T, db *poolgate.DB) {
-			got, err := rows.Scalar[*int](t.Context(), db, "SELECT NULL::int")
+		run("One has NULL as a nil pointer", func(t *testing.T, db *poolgate.DB) {
+			got, err := rows.One[*int](t.Context(), db, "SELECT NULL::int")
 			must(t, err)
 			equal(t, got, nil)
-			_, err = rows.Scalar[int](t.Context(), db, "SELECT NULL::int AS n")
+			_, err = rows.One[int](t.Context(), db, "SELECT NULL::int AS n")
 			is(t, err, rows.ErrNull)
 			says(t, err, `rows: column "n" is NULL, which int cannot be: make it a *int or a sql.Null[int], or use COALESCE`)
 		})
 		run("an error of the query is returned as it is", func(t *testing.T, db *poolgate.DB) {
-			_, err := rows.Scalar[int](t.Context(), db, "SELEKT")
-			equal(t, state(err), "42601")
-			_, err = rows.One[int](t.Context(), db, "SELEKT")
+			_, err := rows.One[int](t.Context(), db, "SELEKT")
 			equal(t, state(err), "42601")
 			_, err = rows.First[int](t.Context(), db, "SELEKT")
 			equal(t, state(err), "42601")

@@ -39,11 +39,11 @@ func Stream[T any](ctx context.Context, q Queryer, query string, args ...any) it
 	}
 }
 
-// Scan returns the rows that somebody else has queried, one by one, as [Stream]
-// does: those of a *sql.Stmt, or of an ORM, or the next result set of a query
-// that has several. It starts with the next row of rs and closes rs when the
-// loop ends; only a sequence that is never looped over leaves it open.
-func Scan[T any](rs *sql.Rows) iter.Seq2[T, error] {
+// All returns the rows of rs one by one, as [Stream] does: those of a *sql.Stmt
+// or of an ORM, or the next result set of a query that has several. It starts
+// with the next row of rs and closes rs when the loop ends. A sequence that is
+// never looped over leaves rs open.
+func All[T any](rs *sql.Rows) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) { stream(rs, yield) }
 }
 

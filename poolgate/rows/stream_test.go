@@ -31,7 +31,7 @@ func TestStream(t *testing.T) {
 				if n++; row.ID != 1 {
 					continue
 				}
-				busy, err := rows.Scalar[int](t.Context(), db, `SELECT count(*) FROM pg_stat_activity
+				busy, err := rows.One[int](t.Context(), db, `SELECT count(*) FROM pg_stat_activity
 					WHERE datname = current_database() AND state = 'active' AND pid <> pg_backend_pid()`)
 				must(t, err)
 				if busy != 1 {
@@ -61,7 +61,7 @@ func TestStream(t *testing.T) {
 			for range rows.Stream[pair](t.Context(), tx, large) {
 				break
 			}
-			n, err := rows.Scalar[int](t.Context(), tx, "SELECT 1")
+			n, err := rows.One[int](t.Context(), tx, "SELECT 1")
 			must(t, err)
 			equal(t, n, 1)
 			must(t, tx.Commit())
@@ -130,7 +130,7 @@ func TestStream(t *testing.T) {
 	})
 }
 
-func TestScan(t *testing.T) {
+func TestAll(t *testing.T) {
 	onBoth(t, "", func(run func(string, func(*testing.T, *poolgate.DB))) {
 		run("reads rows from anywhere and closes them", func(t *testing.T, db *poolgate.DB) {
 			stmt, err := db.PrepareContext(t.Context(), three)
@@ -138,12 +138,12 @@ func TestScan(t *testing.T) {
 			defer stmt.Close()
 			rs, err := stmt.QueryContext(t.Context())
 			must(t, err)
-			got, err := collected(rows.Scan[pair](rs))
+			got, err := collected(rows.All[pair](rs))
 			must(t, err)
 			equal(t, got, []pair{{1, "a"}, {2, "b"}, {3, "c"}})
 			nothingHeld(t, db)
 
-			_, err = collected(rows.Scan[pair](rs))
+			_, err = collected(rows.All[pair](rs))
 			if err == nil {
 				t.Error("closed rows were read")
 			}
@@ -153,7 +153,7 @@ func TestScan(t *testing.T) {
 			must(t, err)
 			defer rs.Close()
 			rs.Next()
-			got, err := collected(rows.Scan[pair](rs))
+			got, err := collected(rows.All[pair](rs))
 			must(t, err)
 			equal(t, got, []pair{{2, "b"}, {3, "c"}})
 		})
