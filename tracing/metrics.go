@@ -28,8 +28,10 @@ type metrics struct {
 	pool       metric.MeasurementOption // on what is observed of the pool
 	recorded   []metric.RecordOption    // the same, on what is recorded
 	used, idle metric.MeasurementOption
-	classes    map[string]*classAttributes // by name; not changed
-	settings   *settings
+	// on refusals for a class that the gate does not have
+	unknownClass metric.MeasurementOption
+	classes      map[string]*classAttributes // by name; not changed
+	settings     *settings
 
 	// of the conventions
 	count    dbconv.ClientConnectionCountObservable
@@ -60,7 +62,9 @@ func newMetrics(db *poolgate.DB, s *settings) (*metrics, error) {
 		pool:     s.poolAttributes(),
 		used:     s.poolAttributes(semconv.DBClientConnectionStateUsed),
 		idle:     s.poolAttributes(semconv.DBClientConnectionStateIdle),
-		classes:  make(map[string]*classAttributes),
+
+		unknownClass: s.poolAttributes(semconv.ErrorTypeKey.String(gate.ErrUnknownClass.String())),
+		classes:      make(map[string]*classAttributes),
 	}
 	m.recorded = []metric.RecordOption{m.pool}
 	for _, c := range classes(db.Gate().Stats()) {
@@ -124,13 +128,14 @@ func (m *metrics) observe(_ context.Context, o metric.Observer) error {
 	o.ObserveInt64(m.max.Inst(), int64(g.Limit+g.OutOfBand.Max), m.pool)
 	o.ObserveInt64(m.pending.Inst(), int64(g.Waiting), m.pool)
 	o.ObserveInt64(m.limit, int64(g.Limit), m.pool)
+	o.ObserveInt64(m.refusals, int64(g.UnknownClass), m.unknownClass)
 	for _, c := range classes(g) {
 		of := m.classes[c.Name]
 		o.ObserveInt64(m.inFlight, int64(c.InFlight), of.all)
 		o.ObserveInt64(m.waiting, int64(c.Waiting), of.all)
 		o.ObserveFloat64(m.oldestWait, c.OldestWait.Seconds(), of.all)
 		o.ObserveInt64(m.leaks, int64(c.Leaked), of.all)
-		for _, reason := range gate.Reasons() {
+		for reason := range of.refused {
 			o.ObserveInt64(m.refusals, int64(c.RefusedFor(reason)), of.refused[reason])
 		}
 	}
@@ -145,9 +150,14 @@ func (m *metrics) observer() poolgate.Observer {
 }
 
 func (m *metrics) acquireEnd(ctx context.Context, a gate.AcquireEnd) {
-	of := m.classes[a.Class].recorded
-	if a.Err != nil {
+	var of []metric.RecordOption
+	switch c := m.classes[a.Class]; {
+	case c == nil: // the gate has no such class, and anything may be in its name
+		of = []metric.RecordOption{m.settings.poolAttributes(semconv.ErrorTypeKey.String(redact.Error(a.Err)))}
+	case a.Err != nil:
 		of = []metric.RecordOption{m.settings.poolAttributes(keyClass.String(a.Class), semconv.ErrorTypeKey.String(redact.Error(a.Err)))}
+	default:
+		of = c.recorded
 	}
 	m.waitTime.Record(ctx, a.Waited.Seconds(), of...)
 	if errors.Is(a.Err, gate.ErrWaitTimeout) || errors.Is(a.Err, context.DeadlineExceeded) {
@@ -175,18 +185,21 @@ func (m *metrics) lease(ctx context.Context, l poolgate.LeaseStart) func(poolgat
 // classAttributes are on what is measured of a class.
 type classAttributes struct {
 	all      metric.MeasurementOption
-	recorded []metric.RecordOption              // all, in a slice that need not be made each time
-	refused  map[error]metric.MeasurementOption // by reason
+	recorded []metric.RecordOption                    // all, in a slice that need not be made each time
+	refused  map[gate.Reason]metric.MeasurementOption // by reason
 }
 
 func newClassAttributes(s *settings, name string) *classAttributes {
 	c := &classAttributes{
 		all:     s.poolAttributes(keyClass.String(name)),
-		refused: make(map[error]metric.MeasurementOption),
+		refused: make(map[gate.Reason]metric.MeasurementOption),
 	}
 	c.recorded = []metric.RecordOption{c.all}
 	for _, reason := range gate.Reasons() {
-		c.refused[reason] = s.poolAttributes(keyClass.String(name), semconv.ErrorTypeKey.String(redact.Reason(reason)))
+		if reason == gate.ErrUnknownClass { // which no class refuses
+			continue
+		}
+		c.refused[reason] = s.poolAttributes(keyClass.String(name), semconv.ErrorTypeKey.String(reason.String()))
 	}
 	return c
 }

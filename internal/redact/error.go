@@ -11,11 +11,13 @@ import (
 )
 
 // Error says in a word what kind of error err is, without its text, in which a
-// server may quote a value: for a refusal by a gate why it refused, such as
-// "queue_full", for an error of the server its SQLSTATE, otherwise its type.
+// server may quote a value: for a refusal by a gate its [gate.Reason], such as
+// "queue_full"; for a context that ended, also while waiting at a gate, the name
+// of the context's error; for an error of the server its SQLSTATE; otherwise its
+// type.
 func Error(err error) string {
-	if rejected, ok := errors.AsType[*gate.RejectedError](err); ok {
-		return Reason(rejected.Reason)
+	if rejected, ok := errors.AsType[*gate.RejectedError](err); ok && rejected.Reason != gate.ErrCanceled {
+		return rejected.Reason.String()
 	}
 	if state := SQLState(err); state != "" {
 		return state
@@ -27,8 +29,6 @@ func Error(err error) string {
 		return "context.DeadlineExceeded"
 	case errors.Is(err, driver.ErrBadConn):
 		return "driver.ErrBadConn"
-	case errors.Is(err, gate.ErrUnknownClass):
-		return "unknown_class"
 	}
 	for {
 		name := fmt.Sprintf("%T", err)
@@ -38,9 +38,6 @@ func Error(err error) string {
 		err = errors.Unwrap(err)
 	}
 }
-
-// Reason is the word for one of gate.Reasons.
-func Reason(reason error) string { return strings.ReplaceAll(reason.Error(), " ", "_") }
 
 // SQLState returns the SQLSTATE of an error of the server, as the errors of both
 // drivers have it, or "".

@@ -22,7 +22,7 @@ func TestErrorSaysWhatKindItIs(t *testing.T) {
 		"context.Canceled":         context.Canceled,
 		"context.DeadlineExceeded": fmt.Errorf("pool: %w", context.DeadlineExceeded),
 		"driver.ErrBadConn":        driver.ErrBadConn,
-		"unknown_class":            fmt.Errorf("%w %q", gate.ErrUnknownClass, "s3cret"),
+		"unknown_class":            &gate.RejectedError{Reason: gate.ErrUnknownClass, Class: "s3cret"},
 		"*errors.errorString":      fmt.Errorf("s3cret: %w", errors.New("s3cret")),
 		"*fmt.wrapErrors":          fmt.Errorf("s3cret: %w, %w", errors.New("s3cret"), errors.New("s3cret")),
 	} {

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"html/template"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -55,12 +56,17 @@ func (r gateReport) Hidden() int { return len(r.Holders) - len(r.Shown()) }
 
 var page = template.Must(template.New("page").Funcs(template.FuncMap{
 	"n":       thousands,
-	"reasons": gate.Reasons,
-	"by":      func(c counts, reason error) uint64 { return c.RefusedBy[keyOf(reason)] },
+	"reasons": reasons,
+	"by":      func(c counts, reason gate.Reason) uint64 { return c.RefusedBy[reason.String()] },
 	"anchor":  func(i int) string { return "gate-" + strconv.Itoa(i+1) },
 	"width":   func() int { return chartWidth },
 	"height":  func() int { return chartHeight },
 }).Parse(text))
+
+// reasons returns those for which a class refuses.
+func reasons() []gate.Reason {
+	return slices.DeleteFunc(gate.Reasons(), func(r gate.Reason) bool { return r == gate.ErrUnknownClass })
+}
 
 // thousands gives 1,234,567 for an integer of any type.
 func thousands(n any) string {

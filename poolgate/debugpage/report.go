@@ -127,7 +127,7 @@ func reportOf(name string, g *gate.Gate, now time.Time, goroutines goroutines) g
 		InFlight:   s.InFlight,
 		Waiting:    s.Waiting,
 		OldestWait: seconds(s.OldestWait),
-		Paused:     s.Paused,
+		Paused:     s.Suspended,
 		Stopped:    s.Stopped,
 		Overloaded: s.Overloaded,
 		Shadow:     s.Shadow,
@@ -194,13 +194,10 @@ func countsOf(c gate.Counts) counts {
 		Leaked:    c.Leaked,
 	}
 	for _, reason := range gate.Reasons() {
-		r.RefusedBy[keyOf(reason)] = c.RefusedFor(reason)
+		r.RefusedBy[reason.String()] = c.RefusedFor(reason)
 	}
 	return r
 }
-
-// keyOf is the name of a reason in JSON: queue_full.
-func keyOf(reason error) string { return strings.ReplaceAll(reason.Error(), " ", "_") }
 
 func percentilesOf(p gate.Percentiles) percentiles {
 	return percentiles{seconds(p.P50), seconds(p.P90), seconds(p.P99), seconds(p.Max)}
@@ -248,6 +245,9 @@ func (r *gateReport) notes(now time.Time) []note {
 			format = "%s, or would have been, refused in the last %v."
 		}
 		add(true, format, number(int(n), "caller was", "callers were"), seconds(max(time.Second, now.Sub(since).Round(time.Second))))
+	}
+	if n := r.Totals.RefusedBy[gate.ErrUnknownClass.String()]; n > 0 {
+		add(true, "%s refused for naming a class that the gate does not have.", number(int(n), "caller was", "callers were"))
 	}
 	if r.InFlight > r.Limit {
 		add(false, "More permits are out than the limit says, as it was lowered.")

@@ -2,7 +2,6 @@ package gate
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -11,10 +10,6 @@ import (
 // DefaultClass is the class of whoever names none. Every gate has it; a
 // [Class] of this name configures it.
 const DefaultClass = "default"
-
-// ErrUnknownClass is the error of [Gate.Acquire] for a context that carries a
-// class which the gate, having classes, does not know.
-var ErrUnknownClass = errors.New("gate: unknown class")
 
 // maxPassed is how often a waiter is passed over at most, by later ones of
 // other classes: then it goes first, whatever the reservations and priorities
@@ -79,31 +74,43 @@ func WithClass(ctx context.Context, name string) context.Context {
 }
 
 // ClassOf returns the name of the class that an Acquire with ctx would be of:
-// DefaultClass if it carries none, or one that the gate does not know.
+// DefaultClass if ctx carries none or the gate has no classes, and "" if the gate
+// does not know the class.
 func (g *Gate) ClassOf(ctx context.Context) string {
-	c, err := g.classOf(ctx)
-	if err != nil {
-		c = g.classes[0]
+	if len(g.classes) == 1 {
+		return DefaultClass
 	}
-	return c.Name
+	if c := g.classOf(ctx); c != nil {
+		return c.Name
+	}
+	return ""
 }
 
-// classOf returns the class that ctx carries.
-func (g *Gate) classOf(ctx context.Context) (*class, error) {
+// classOf returns the class that ctx carries, or nil if the gate does not know
+// it.
+func (g *Gate) classOf(ctx context.Context) *class {
 	carrier, ok := ctx.(*classContext) // no search, where nothing was added since
 	if !ok {
 		if carrier, ok = ctx.Value(classKey{}).(*classContext); !ok {
-			return g.classes[0], nil
+			return g.classes[0]
 		}
 	}
 	if c := carrier.found.Load(); c != nil && c.gate == g {
-		return c, nil
+		return c
 	}
-	if c := g.named(carrier.name); c != nil {
+	c := g.named(carrier.name)
+	if c != nil {
 		carrier.found.Store(c)
-		return c, nil
 	}
-	return nil, unknownClass(carrier.name)
+	return c
+}
+
+// classNameOf returns the name that ctx carries, or "".
+func classNameOf(ctx context.Context) string {
+	if carrier, ok := ctx.Value(classKey{}).(*classContext); ok {
+		return carrier.name
+	}
+	return ""
 }
 
 func (g *Gate) named(name string) *class {
@@ -115,7 +122,23 @@ func (g *Gate) named(name string) *class {
 	return nil
 }
 
-func unknownClass(name string) error { return fmt.Errorf("%w %q", ErrUnknownClass, name) }
+// refuseUnknown refuses a caller whose class the gate does not know.
+func (g *Gate) refuseUnknown(ctx context.Context, name string, weight int) error {
+	g.mu.Lock()
+	end := observation{observers: g.observers}
+	end.WaitStart = WaitStart{Weight: weight, Limit: g.limit, InFlight: g.inFlight}
+	err := ctx.Err()
+	if err == nil {
+		e := &RejectedError{Reason: ErrUnknownClass, Class: name, Limit: g.limit, InFlight: g.inFlight}
+		for _, c := range g.classes {
+			e.Classes = append(e.Classes, c.Name)
+		}
+		g.unknownClass++
+		err = e
+	}
+	g.mu.Unlock()
+	return end.report(ctx, err)
+}
 
 // A class is a Class with those who are in it. All is guarded by Gate.mu but
 // the embedded configuration and gate, which do not change.

@@ -203,15 +203,45 @@ func TestClasses(t *testing.T) {
 		}
 	})
 
-	t.Run("a class that is unknown is an error where there are classes, and nothing where there are none", func(t *testing.T) {
+	t.Run("an unknown class is refused where there are classes, and ignored where there are none", func(t *testing.T) {
 		ctx := gate.WithClass(context.Background(), "rports")
 		g := newGate(t, gate.Config{Limit: 1, Classes: []gate.Class{{Name: "reports"}}})
-		if _, err := g.Acquire(ctx); !errors.Is(err, gate.ErrUnknownClass) || !strings.Contains(err.Error(), `"rports"`) {
+		var ends []gate.AcquireEnd
+		defer g.Observe(gate.Observer{AcquireEnd: func(_ context.Context, a gate.AcquireEnd) { ends = append(ends, a) }})()
+		_, byContext := g.Acquire(ctx)
+		_, byRequest := g.AcquireWith(context.Background(), gate.Request{Class: "rports", Weight: 3})
+		_, withContext := g.AcquireWith(ctx, gate.Request{})
+		for i, err := range []error{byContext, byRequest, withContext} {
+			rejected, ok := errors.AsType[*gate.RejectedError](err)
+			if !ok || !errors.Is(err, gate.ErrUnknownClass) || rejected.Class != "rports" ||
+				strings.Join(rejected.Classes, " ") != "default reports" || rejected.RetryAfter != 0 {
+				t.Fatalf("got %+v", err)
+			}
+			for _, word := range []string{`"rports"`, `"default"`, `"reports"`} {
+				if !strings.Contains(err.Error(), word) {
+					t.Errorf("%q does not name %s", err, word)
+				}
+			}
+			if len(ends) <= i || ends[i].Err != err || ends[i].Class != "" {
+				t.Errorf("observed: %+v", ends)
+			}
+		}
+		done, cancel := context.WithCancel(ctx)
+		cancel()
+		if _, err := g.Acquire(done); err != context.Canceled {
 			t.Errorf("got %v", err)
 		}
-		p, err := newGate(t, gate.Config{Limit: 1}).Acquire(ctx)
-		if err != nil {
-			t.Fatal(err)
+		if _, ok := g.TryAcquire(ctx); ok || g.ClassOf(ctx) != "" {
+			t.Errorf("let in, or of class %q", g.ClassOf(ctx))
+		}
+		if s := g.Stats(); s.UnknownClass != 3 || s.Refused() != 3 || s.Acquired != 0 || s.Classes[0].Refused() != 0 {
+			t.Errorf("stats: %+v", s)
+		}
+
+		without := newGate(t, gate.Config{Limit: 1})
+		p, err := without.Acquire(ctx)
+		if err != nil || p.Class() != gate.DefaultClass || without.ClassOf(ctx) != gate.DefaultClass {
+			t.Fatalf("got %v, class %q", err, p.Class())
 		}
 		p.Release()
 	})

@@ -11,63 +11,107 @@ import (
 // The error itself is a [*RejectedError].
 var ErrRejected = errors.New("rejected")
 
-// The reasons for a refusal, each matched by [errors.Is].
-var (
+// A Reason is why a caller did not get a permit. Each is an error of its own, for
+// [errors.Is]:
+//
+//	if errors.Is(err, gate.ErrQueueFull) { ... }
+//
+// String returns the reason as metrics and logs have it.
+type Reason uint8
+
+// The reasons, in a fixed order.
+const (
 	// ErrQueueFull: Config.MaxWaiting others were waiting already.
-	ErrQueueFull = errors.New("queue full")
+	ErrQueueFull Reason = iota + 1
 
 	// ErrWaitTimeout: no permit came within Config.MaxWait.
-	ErrWaitTimeout = errors.New("wait timeout")
+	ErrWaitTimeout
 
-	// ErrDeadline: the caller's context would end before it is through, judged
+	// ErrDeadline: the caller's context would end before its work is done, judged
 	// by how quickly the queue moves and how long permits are held.
-	ErrDeadline = errors.New("deadline")
+	ErrDeadline
 
 	// ErrShed: the gate is overloaded, see Config.Shed.
-	ErrShed = errors.New("shed")
+	ErrShed
 
 	// ErrDeadlock: the caller held a permit while it waited for another, and
-	// so did everybody who could have let it in. It is found within 50 ms; the
-	// youngest of them gets it, and when that one releases what it holds the
-	// others go on.
+	// so did every caller that could have let it in. The gate finds this within
+	// 50 ms. The youngest of them gets the error, and when it releases what it
+	// holds the others go on.
 	//
-	// Found are waits in one gate of goroutines that it knows as owners of
-	// permits: those that called Permit.SetOwner, as package poolgate does whenever
-	// a connection is used. Not found are circles that go through anything
-	// else, such as a mutex, a channel, the lock of a row or a second gate;
+	// The gate finds waits in one gate of goroutines that it knows as owners of
+	// permits: those that called Permit.SetOwner, as package poolgate does
+	// whenever a connection is used. It does not find circles that go through
+	// anything else, such as a mutex, a channel, a row lock or a second gate;
 	// Config.MaxWait ends those.
 	//
-	// A gate cannot see that a permit was handed on, or an open transaction,
-	// until the other goroutine uses it, nor that open rows were: they are read
-	// without its knowledge. Where the owners of all permits wait for others,
-	// and nothing has moved for 15 ms, it takes them for stuck, though others
-	// may be about to give those permits back. Config.IgnoreDeadlocks is for
-	// programs that are built like this.
-	ErrDeadlock = errors.New("deadlock")
+	// A gate cannot see that a permit or an open transaction was handed to
+	// another goroutine until that goroutine uses it. It never sees that open
+	// rows were handed on, since they are read without its knowledge. Where the
+	// owners of all permits wait for others, and nothing has moved for 15 ms, it
+	// takes them for stuck, even if other goroutines are about to give those
+	// permits back. Config.IgnoreDeadlocks is for programs built like this.
+	ErrDeadlock
 
-	// ErrTooHeavy: Request.Weight is more than there ever is.
-	ErrTooHeavy = errors.New("too heavy")
+	// ErrTooHeavy: Request.Weight is more than the gate ever gives out at once.
+	ErrTooHeavy
 
 	// ErrPaused: the gate was paused when the caller's wait had to end.
-	ErrPaused = errors.New("paused")
+	ErrPaused
 
 	// ErrClosed: the gate was closed, before or while the caller waited.
-	ErrClosed = errors.New("closed")
+	ErrClosed
+
+	// ErrUnknownClass: the gate has classes, and none of the name that the
+	// context or the Request carries.
+	ErrUnknownClass
+
+	// ErrCanceled: the caller's context ended while it waited. The error also
+	// matches the context's own, context.Canceled or context.DeadlineExceeded.
+	// The gate did not refuse this caller, so Reasons does not list it and
+	// Counts.Refused does not count it.
+	ErrCanceled
 )
 
-// Reasons returns the reasons for a refusal, in a fixed order.
-func Reasons() []error { return reasons[:] }
+var reasonTexts = [...]string{
+	ErrQueueFull:    "queue full",
+	ErrWaitTimeout:  "wait timeout",
+	ErrDeadline:     "deadline",
+	ErrShed:         "shed",
+	ErrDeadlock:     "deadlock",
+	ErrTooHeavy:     "too heavy",
+	ErrPaused:       "paused",
+	ErrClosed:       "closed",
+	ErrUnknownClass: "unknown class",
+	ErrCanceled:     "canceled",
+}
 
-var reasons = [...]error{
-	ErrQueueFull, ErrWaitTimeout, ErrDeadline, ErrShed, ErrDeadlock, ErrTooHeavy, ErrPaused, ErrClosed,
+// Error returns the reason as text, such as "queue full".
+func (r Reason) Error() string {
+	if r == 0 || int(r) >= len(reasonTexts) {
+		return fmt.Sprintf("Reason(%d)", uint8(r))
+	}
+	return reasonTexts[r]
+}
+
+// String returns the reason as one word, such as "queue_full".
+func (r Reason) String() string { return strings.ReplaceAll(r.Error(), " ", "_") }
+
+// Reasons returns every reason for which a gate refuses, in a fixed order.
+func Reasons() []Reason {
+	var all []Reason
+	for r := ErrQueueFull; r < ErrCanceled; r++ {
+		all = append(all, r)
+	}
+	return all
 }
 
 // RejectedError is what [Gate.Acquire] returns when it refuses a permit. It
 // matches [ErrRejected] and its Reason. The counts are those of the moment of
 // the refusal, without the caller that was refused.
 type RejectedError struct {
-	// Reason is one of Reasons: ErrQueueFull, ErrWaitTimeout and so on.
-	Reason error
+	// Reason is why: ErrQueueFull, ErrWaitTimeout and so on.
+	Reason Reason
 
 	// Class is the class of the caller, DefaultClass if it named none.
 	Class string
@@ -83,6 +127,10 @@ type RejectedError struct {
 	// caller that was let in last had waited. It is zero where nobody has
 	// waited yet, and where trying again is of no use.
 	RetryAfter time.Duration
+
+	// Classes are, for ErrUnknownClass, the names of the classes that the gate
+	// has.
+	Classes []string
 
 	// Holders are, for ErrDeadlock, those that hold permits and wait for
 	// others, the refused caller among them, with the statement that each
@@ -115,6 +163,8 @@ func (e *RejectedError) Error() string {
 	case ErrPaused:
 		return fmt.Sprintf("gate: rejected: paused, and nobody has resumed it within %v; %d waiting%s",
 			e.Waited.Round(time.Microsecond), e.Waiting, e.inClass())
+	case ErrUnknownClass:
+		return fmt.Sprintf("gate: rejected: unknown class %q; the gate has %q, and Config.Classes adds others", e.Class, e.Classes)
 	}
 	return fmt.Sprintf("gate: rejected: %v", e.Reason)
 }

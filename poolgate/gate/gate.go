@@ -15,24 +15,25 @@ type Gate struct {
 	epoch  time.Time // where the gate's monotonic clock begins
 	pool   sync.Pool // of *waiter; the gate's own, so that a gate made in a synctest bubble stays in it
 
-	mu       sync.Mutex // guards all below
-	classes  []*class   // the default class first; the slice itself does not change
-	lane     *class     // of those out of band, beside the limit
-	limit    int
-	inFlight int // without the lane
-	wave     int // permits given out in this wave; 0 whenever inFlight is
-	waiting  int // in all queues, the lane's included
-	heavy    int // of these, with a weight above 1
-	tickets  uint64
-	holds    []*hold // every record that there is
-	free     *hold   // those of no permit
-	paused   bool
-	closed   bool
-	halted   bool          // paused or closed
-	plain    bool          // Acquire and Release may take the short way, see choosePath
-	drained  chan struct{} // closed when the last permit comes back; nil if nobody drains
-	lastWait time.Duration
-	served   uint64 // waiters that were given a permit
+	mu           sync.Mutex // guards all below
+	classes      []*class   // the default class first; the slice itself does not change
+	lane         *class     // of those out of band, beside the limit
+	limit        int
+	inFlight     int // without the lane
+	wave         int // permits given out in this wave; 0 whenever inFlight is
+	waiting      int // in all queues, the lane's included
+	heavy        int // of these, with a weight above 1
+	tickets      uint64
+	holds        []*hold // every record that there is
+	free         *hold   // those of no permit
+	paused       bool
+	closed       bool
+	halted       bool          // paused or closed
+	plain        bool          // Acquire and Release may take the short way, see choosePath
+	drained      chan struct{} // closed when the last permit comes back; nil if nobody drains
+	lastWait     time.Duration
+	unknownClass uint64 // callers that were refused for it
+	served       uint64 // waiters that were given a permit
 
 	resolved, lastResolved *waiter // those to be woken, see unlock
 
@@ -82,8 +83,8 @@ func New(config Config) (*Gate, error) {
 //   - ErrClosed when it is closed.
 //
 // Waiters are served in the order in which they came, within the class that
-// ctx carries, see [WithClass]; a class that the gate does not know is
-// ErrUnknownClass. Whoever acquires a second permit while it holds one can wait
+// ctx carries, see [WithClass]; a class that the gate does not know is refused
+// with ErrUnknownClass. Whoever acquires a second permit while it holds one can wait
 // for itself: take one permit for the whole of a work.
 //
 // Where a permit is free Acquire and Release together take about 20 ns, see
@@ -92,9 +93,8 @@ func New(config Config) (*Gate, error) {
 func (g *Gate) Acquire(ctx context.Context) (Permit, error) {
 	c := g.classes[0]
 	if len(g.classes) > 1 {
-		var err error
-		if c, err = g.classOf(ctx); err != nil {
-			return Permit{}, err
+		if c = g.classOf(ctx); c == nil {
+			return Permit{}, g.refuseUnknown(ctx, classNameOf(ctx), 1)
 		}
 	}
 	done := ctx.Err()
@@ -118,6 +118,26 @@ func (g *Gate) Acquire(ctx context.Context) (Permit, error) {
 		return Permit{h, turn}, nil
 	}
 	return g.acquire(ctx, done, c, Request{Weight: 1})
+}
+
+// TryAcquire returns a permit of the class that ctx carries if one is free and no
+// earlier caller waits for it. Otherwise it reports false: it never waits. A
+// false is not counted as a refusal and not reported to observers.
+func (g *Gate) TryAcquire(ctx context.Context) (Permit, bool) {
+	c := g.classes[0]
+	if len(g.classes) > 1 {
+		c = g.classOf(ctx)
+	}
+	if c == nil || ctx.Err() != nil {
+		return Permit{}, false
+	}
+	g.mu.Lock()
+	if !g.isFree(c, 1) {
+		g.mu.Unlock()
+		return Permit{}, false
+	}
+	p, err := g.acquire(ctx, nil, c, Request{Weight: 1})
+	return p, err == nil
 }
 
 // Limit returns the limit, which SetLimit may have changed.
@@ -164,7 +184,7 @@ func (g *Gate) acquire(ctx context.Context, done error, c *class, r Request) (Pe
 		g.mu.Unlock()
 		return Permit{}, end.report(ctx, err)
 	}
-	if g.heavy == 0 && g.hasRoom(c, r.Weight) && c.mayEnter(r.Weight) { // then nobody waits who could enter, see serve
+	if g.isFree(c, r.Weight) {
 		h := g.take(c, r.Weight, g.now())
 		h.holder = r.Holder
 		p := Permit{h, h.turn}

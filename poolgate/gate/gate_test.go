@@ -514,12 +514,12 @@ func TestPause(t *testing.T) {
 			t.Fatal(err)
 		}
 		synctest.Wait()
-		if s := g.Stats(); !a.waits() || !b.waits() || !s.Paused {
+		if s := g.Stats(); !a.waits() || !b.waits() || !s.Suspended {
 			t.Fatalf("let in: %+v", s)
 		}
 		g.Resume()
 		synctest.Wait()
-		if s := g.Stats(); !a.holds() || !b.holds() || s.Paused {
+		if s := g.Stats(); !a.holds() || !b.holds() || s.Suspended {
 			t.Fatalf("not let in: %+v", s)
 		}
 		a.permit.Release()

@@ -32,7 +32,7 @@ type Observer struct {
 
 // WaitStart says what a caller found when it joined the queue.
 type WaitStart struct {
-	Class    string
+	Class    string // "" for one that the gate does not know: its name could be any text
 	Weight   int
 	Limit    int
 	InFlight int

@@ -27,6 +27,16 @@ func (p Permit) Release() {
 	}
 }
 
+// Class returns the name of the class that the permit was taken in:
+// OutOfBandClass for one of the lane, and "" for the zero Permit. It must not be
+// called after Release.
+func (p Permit) Class() string {
+	if p.hold == nil {
+		return ""
+	}
+	return p.hold.class.Name
+}
+
 // SetOwner says that the calling goroutine is the one that works under the permit,
 // which is how the gate finds out that all who hold a permit wait for another,
 // see [ErrDeadlock]. Whoever hands a permit on should have the other goroutine

@@ -49,13 +49,10 @@ func (g *Gate) AcquireWith(ctx context.Context, r Request) (Permit, error) {
 		c = g.lane
 	case len(g.classes) == 1:
 	case r.Class != "":
-		if c = g.named(r.Class); c == nil {
-			return Permit{}, unknownClass(r.Class)
-		}
+		c = g.named(r.Class)
 	default:
-		var err error
-		if c, err = g.classOf(ctx); err != nil {
-			return Permit{}, err
+		if c = g.classOf(ctx); c == nil {
+			r.Class = classNameOf(ctx)
 		}
 	}
 	if r.Weight == 0 {
@@ -63,6 +60,9 @@ func (g *Gate) AcquireWith(ctx context.Context, r Request) (Permit, error) {
 	}
 	if r.Weight < 1 {
 		return Permit{}, fmt.Errorf("gate: Request.Weight must not be negative, got %d", r.Weight)
+	}
+	if c == nil {
+		return Permit{}, g.refuseUnknown(ctx, r.Class, r.Weight)
 	}
 	done := ctx.Err()
 	g.mu.Lock()

@@ -29,6 +29,12 @@ func (g *Gate) hasRoom(c *class, n int) bool {
 	return g.inFlight+min(n, g.limit) <= g.limit
 }
 
+// isFree reports whether a newcomer may have n permits of class c at once. Where
+// every weight is 1 nobody waits who could enter, see serve.
+func (g *Gate) isFree(c *class, n int) bool {
+	return g.heavy == 0 && g.hasRoom(c, n) && c.mayEnter(n)
+}
+
 // sampleEvery is of how many permits that Acquire gives out the short way one
 // goes the long way, to have its hold time measured: to read the clock takes
 // longer than Acquire.
@@ -200,7 +206,7 @@ func (g *Gate) refusal(ctx context.Context, c *class, n int) error {
 		return g.reject(c, ErrClosed, 0)
 	case n > most:
 		return g.reject(c, ErrTooHeavy, 0)
-	case g.heavy == 0 && g.hasRoom(c, n) && c.mayEnter(n):
+	case g.isFree(c, n):
 		return nil
 	case c.queue.n >= queueBound(c.MaxWaiting, g.limit):
 		return g.reject(c, ErrQueueFull, 0)
@@ -212,7 +218,7 @@ func (g *Gate) refusal(ctx context.Context, c *class, n int) error {
 
 // refuse ends the wait of w with an error, and tells whether it did: in shadow
 // mode it counts the refusal, once, and has w wait on.
-func (g *Gate) refuse(w *waiter, now time.Duration, reason error) bool {
+func (g *Gate) refuse(w *waiter, now time.Duration, reason Reason) bool {
 	if g.shadow(w, reason) {
 		return false
 	}
@@ -220,7 +226,7 @@ func (g *Gate) refuse(w *waiter, now time.Duration, reason error) bool {
 	return true
 }
 
-func (g *Gate) shadow(w *waiter, reason error) bool {
+func (g *Gate) shadow(w *waiter, reason Reason) bool {
 	if g.config.Shadow && !w.shadowed {
 		w.shadowed = true
 		w.class.countRefusal(reason, g.now())
@@ -230,7 +236,7 @@ func (g *Gate) shadow(w *waiter, reason error) bool {
 
 // rejectWaiter takes w out of its queue and returns its error; resolve has to
 // follow.
-func (g *Gate) rejectWaiter(w *waiter, now time.Duration, reason error) *RejectedError {
+func (g *Gate) rejectWaiter(w *waiter, now time.Duration, reason Reason) *RejectedError {
 	return g.reject(w.class, reason, g.dequeue(w, now))
 }
 
@@ -282,7 +288,7 @@ func (g *Gate) dequeue(w *waiter, now time.Duration) time.Duration {
 }
 
 // reject counts a refusal and returns its error.
-func (g *Gate) reject(c *class, reason error, waited time.Duration) *RejectedError {
+func (g *Gate) reject(c *class, reason Reason, waited time.Duration) *RejectedError {
 	if g.paused && !g.closed && reason != ErrTooHeavy {
 		reason = ErrPaused
 	}
@@ -305,7 +311,7 @@ func (g *Gate) reject(c *class, reason error, waited time.Duration) *RejectedErr
 	return e
 }
 
-func (c *class) countRefusal(reason error, now time.Duration) {
+func (c *class) countRefusal(reason Reason, now time.Duration) {
 	c.history.turn(now)
 	*c.counts.of(reason)++
 }

@@ -5,8 +5,8 @@ import "time"
 // Stats is what a gate knows of itself at one moment.
 type Stats struct {
 	Mode       Mode
-	Limit      int // permits that may be out
-	Paused     bool
+	Limit      int  // permits that may be out
+	Suspended  bool // by Pause, until Resume
 	Stopped    bool // for good, by Close or Drain
 	Overloaded bool // see Config.Shed
 	InFlight   int  // permits that are out; above Limit for a while after the limit was lowered
@@ -53,8 +53,9 @@ type Counts struct {
 	Waited       uint64        // of these, to callers that had to wait
 	WaitDuration time.Duration // time that all have waited whose wait is over, however it ended
 
-	// Refused, by the reason: with ErrQueueFull and so on. In shadow mode,
-	// those that would have been, each once.
+	// Callers that the gate refused, by reason: ErrQueueFull and so on. In
+	// shadow mode, callers that it would have refused, each counted once.
+	// UnknownClass is 0 in the counts of a class.
 	QueueFull   uint64
 	WaitTimeout uint64
 	Deadline    uint64
@@ -64,28 +65,31 @@ type Counts struct {
 	Paused      uint64
 	Closed      uint64
 
+	UnknownClass uint64
+
 	Canceled uint64 // left because their context ended before they were given a permit
 	Leaked   uint64 // permits held longer than Config.LeakAfter
 }
 
-// Refused is how many were refused, for whatever reason.
-func (c *Counts) Refused() uint64 {
+// Refused returns how many callers the gate refused, for any reason.
+func (c Counts) Refused() uint64 {
 	n := uint64(0)
-	for _, reason := range Reasons() {
-		n += *c.of(reason)
+	for r := ErrQueueFull; r < ErrCanceled; r++ {
+		n += *c.of(r)
 	}
 	return n
 }
 
-// RefusedFor returns how many were refused for that reason, such as ErrQueueFull.
-func (c *Counts) RefusedFor(reason error) uint64 {
+// RefusedFor returns how many callers the gate refused for that reason, and for
+// ErrCanceled how many left.
+func (c Counts) RefusedFor(reason Reason) uint64 {
 	if n := c.of(reason); n != nil {
 		return *n
 	}
 	return 0
 }
 
-func (c *Counts) of(reason error) *uint64 {
+func (c *Counts) of(reason Reason) *uint64 {
 	switch reason {
 	case ErrQueueFull:
 		return &c.QueueFull
@@ -103,6 +107,10 @@ func (c *Counts) of(reason error) *uint64 {
 		return &c.Paused
 	case ErrClosed:
 		return &c.Closed
+	case ErrUnknownClass:
+		return &c.UnknownClass
+	case ErrCanceled:
+		return &c.Canceled
 	}
 	return nil
 }
@@ -111,10 +119,9 @@ func (c *Counts) add(d Counts) {
 	c.Acquired += d.Acquired
 	c.Waited += d.Waited
 	c.WaitDuration += d.WaitDuration
-	for _, reason := range Reasons() {
-		*c.of(reason) += *d.of(reason)
+	for r := ErrQueueFull; r <= ErrCanceled; r++ {
+		*c.of(r) += *d.of(r)
 	}
-	c.Canceled += d.Canceled
 	c.Leaked += d.Leaked
 }
 
@@ -127,7 +134,7 @@ func (g *Gate) Stats() Stats {
 	s := Stats{
 		Mode:       g.config.Mode,
 		Limit:      g.limit,
-		Paused:     g.paused,
+		Suspended:  g.paused,
 		Stopped:    g.closed,
 		Overloaded: g.overload.on,
 		Shadow:     g.config.Shadow,
@@ -144,6 +151,7 @@ func (g *Gate) Stats() Stats {
 		s.Classes[i] = g.statsOf(c, now)
 	}
 	s.Counts.add(g.lane.counts)
+	s.UnknownClass = g.unknownClass
 	s.OutOfBand = g.statsOf(g.lane, now)
 	s.OutOfBand.Max = g.laneSize()
 	return s

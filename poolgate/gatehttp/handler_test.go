@@ -166,8 +166,8 @@ func TestHandler(t *testing.T) {
 		if a := s.get("/reports"); a.status != 404 || s.Stats().Classes[1].Acquired != 1 {
 			t.Errorf("got %+v, %+v", a, s.Stats().Classes[1])
 		}
-		if a := s.get("/unknown"); a.status != 500 || strings.Contains(a.body, "unknown") {
-			t.Errorf("a class that there is not: %+v", a)
+		if a := s.get("/unknown"); a.status != 503 || strings.Contains(a.body, "unknown") {
+			t.Errorf("an unknown class: %+v", a)
 		}
 	})
 
