@@ -13,6 +13,7 @@ import (
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 
+	"github.com/poolgate/poolgate/internal/testing/traced"
 	"github.com/poolgate/poolgate/poolgate"
 	"github.com/poolgate/poolgate/poolgate/gate"
 	"github.com/poolgate/poolgate/tracing"
@@ -82,11 +83,11 @@ func TestUnsampled(t *testing.T) {
 
 		var sampled, unsampled string
 		before := f.operations()
-		f.in("request", func(ctx context.Context) { sampled = do(t, f, ctx) })
+		f.In("request", func(ctx context.Context) { sampled = do(t, f, ctx) })
 		first := f.operations()
-		spans := len(f.view())
+		spans := len(f.View())
 
-		f.exec(context.Background(), "DROP TABLE IF EXISTS seen") // of the one connection that is used
+		f.MustExec(context.Background(), "DROP TABLE IF EXISTS seen") // of the one connection that is used
 		between := f.operations()
 		ctx, span := never.Start(context.Background(), "request")
 		unsampled = do(t, f, ctx)
@@ -99,16 +100,16 @@ func TestUnsampled(t *testing.T) {
 		if a, b := difference(before, first), difference(between, second); !maps.Equal(a, b) {
 			t.Errorf("measured where sampled:\n%s\nwhere not:\n%s", lines(a), lines(b))
 		}
-		if n := len(f.view()); n != spans+2 { // of the statement in between
+		if n := len(f.View()); n != spans+2 { // of the statement in between
 			t.Errorf("%d spans where nothing is sampled", n-spans-2)
 		}
 
 		t.Run("without spans, the same is measured", func(t *testing.T) {
 			reader := metric.NewManualReader()
-			db, err := f.driver.open(f.dsn, poolgate.Config{Gate: gate.Config{Limit: 2}}, tracing.WithMeterProvider(metric.NewMeterProvider(metric.WithReader(reader))))
+			db, err := f.Driver.Open(f.DSN, poolgate.Config{Gate: gate.Config{Limit: 2}}, tracing.WithMeterProvider(metric.NewMeterProvider(metric.WithReader(reader))))
 			must(t, err)
 			defer db.Close()
-			only := &fixture{t: t, DB: db, reader: reader}
+			only := &fixture{&traced.Fixture{T: t, DB: db, Reader: reader}}
 			if got := do(t, only, context.Background()); got != sampled {
 				t.Errorf("sampled:\n%s\nnot traced:\n%s", sampled, got)
 			}
@@ -122,7 +123,7 @@ func TestUnsampled(t *testing.T) {
 // operations returns how often each operation was measured, by its attributes.
 func (f *fixture) operations() map[string]uint64 {
 	all := map[string]uint64{}
-	data, _ := f.metrics()["db.client.operation.duration"].Data.(metricdata.Histogram[float64])
+	data, _ := f.Metrics()["db.client.operation.duration"].Data.(metricdata.Histogram[float64])
 	for _, p := range data.DataPoints {
 		var attributes []string
 		for _, a := range p.Attributes.ToSlice() {

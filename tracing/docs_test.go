@@ -42,7 +42,7 @@ func TestDocs(t *testing.T) {
 	})
 	onBoth(t, gate.Config{Limit: 1, MaxWaiting: 1}, func(t *testing.T, f *fixture) {
 		f.everything()
-		v := slices.DeleteFunc(f.view(), func(s seen) bool { return s.Name == "request" })
+		v := slices.DeleteFunc(f.View(), func(s seen) bool { return s.Name == "request" })
 
 		t.Run("every span is there, and of its kind", func(t *testing.T) {
 			found := map[string]string{}
@@ -83,7 +83,7 @@ func TestDocs(t *testing.T) {
 
 		t.Run("every metric is there, with its instrument, unit and attributes", func(t *testing.T) {
 			found, wanted := map[string]string{}, map[string]string{}
-			for name, m := range f.metrics() {
+			for name, m := range f.Metrics() {
 				instrument, keys := instrument(m)
 				found[name] = fmt.Sprintf("%s in %s with %v", instrument, m.Unit, slices.Sorted(maps.Keys(keys)))
 			}
@@ -99,21 +99,21 @@ func TestDocs(t *testing.T) {
 
 // everything does all that leaves a trace, once at least.
 func (f *fixture) everything() {
-	t := f.t
-	f.in("request", func(ctx context.Context) {
-		ctx = tracing.Operations(ctx, f.traces)
-		f.exec(ctx, "CREATE TABLE t (id int PRIMARY KEY)")
+	t := f.T
+	f.In("request", func(ctx context.Context) {
+		ctx = tracing.Operations(ctx, f.Traces)
+		f.MustExec(ctx, "CREATE TABLE t (id int PRIMARY KEY)")
 		f.behindAnother(ctx, time.Millisecond)
 
 		// refused at once, and for too long a wait
-		holder := f.hold()
+		holder := f.Hold()
 		waiting, cancel := context.WithCancel(ctx)
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
 			f.ExecContext(waiting, "SELECT 1")
 		}()
-		f.queued(1)
+		f.Queued(1)
 		if _, err := f.ExecContext(ctx, "SELECT 1"); err == nil {
 			t.Error("no refusal")
 		}
@@ -154,9 +154,9 @@ func (f *fixture) everything() {
 	})
 
 	// a server that is not there
-	away := newFixture(t, f.driver, "postgres://me:secret@127.0.0.1:1/none?sslmode=disable", gate.Config{Limit: 1})
+	away := newFixture(t, f.Driver, "postgres://me:secret@127.0.0.1:1/none?sslmode=disable", gate.Config{Limit: 1})
 	defer away.Close()
-	f.more = append(f.more, away.in("request", func(ctx context.Context) { away.PingContext(ctx) })...)
+	f.More = append(f.More, away.In("request", func(ctx context.Context) { away.PingContext(ctx) })...)
 }
 
 func instrument(m metricdata.Metrics) (name string, keys map[string]bool) {

@@ -25,7 +25,7 @@ func TestMetrics(t *testing.T) {
 	onBoth(t, config, func(t *testing.T, f *fixture) {
 		is := func(name string, want float64, with ...attribute.KeyValue) {
 			t.Helper()
-			m, ok := f.metrics()[name]
+			m, ok := f.Metrics()[name]
 			if !ok {
 				t.Fatalf("there is no %s", name)
 			}
@@ -33,7 +33,7 @@ func TestMetrics(t *testing.T) {
 				t.Errorf("%s%v is %v, want %v", name, with, got, want)
 			}
 		}
-		first, second := f.hold(), f.hold()
+		first, second := f.Hold(), f.Hold()
 
 		t.Run("the state of the pool and of the gate is shown", func(t *testing.T) {
 			is("db.client.connection.count", 2, state.String("used"))
@@ -54,10 +54,10 @@ func TestMetrics(t *testing.T) {
 				defer close(done)
 				f.ExecContext(ctx, "SELECT 1")
 			}()
-			f.queued(1)
+			f.Queued(1)
 			is("db.client.connection.pending_requests", 1)
 			is("poolgate.gate.waiting", 1, class.String("default"))
-			if number(f.metrics()["poolgate.gate.oldest_wait"], class.String("default")) <= 0 {
+			if number(f.Metrics()["poolgate.gate.oldest_wait"], class.String("default")) <= 0 {
 				t.Error("the oldest wait is 0")
 			}
 			if _, err := f.ExecContext(ctx, "SELECT 1"); err == nil {
@@ -81,7 +81,7 @@ func TestMetrics(t *testing.T) {
 
 		t.Run("a leak is counted", func(t *testing.T) {
 			eventually(t, "both are leaks", func() bool {
-				return number(f.metrics()["poolgate.gate.leaks"], class.String("default")) == 2
+				return number(f.Metrics()["poolgate.gate.leaks"], class.String("default")) == 2
 			})
 		})
 
@@ -113,7 +113,7 @@ func TestMetrics(t *testing.T) {
 			for _, name := range []string{"db.client.connection.wait_time", "db.client.connection.use_time",
 				"db.client.connection.create_time", "db.client.operation.duration", "poolgate.gate.wait_time",
 				"poolgate.gate.hold_time", "poolgate.lease.between_calls"} {
-				bounds := f.metrics()[name].Data.(metricdata.Histogram[float64]).DataPoints[0].Bounds
+				bounds := f.Metrics()[name].Data.(metricdata.Histogram[float64]).DataPoints[0].Bounds
 				if bounds[0] != 10e-6 || bounds[len(bounds)-1] != 30 || len(bounds) < 20 {
 					t.Errorf("%s has the buckets %v", name, bounds)
 				}
@@ -121,11 +121,11 @@ func TestMetrics(t *testing.T) {
 		})
 
 		t.Run("a slow bucket leads to its trace", func(t *testing.T) {
-			v := f.in("request", func(ctx context.Context) { f.exec(ctx, "SELECT 1") })
-			trace := v.one(t, "request").Trace
+			v := f.In("request", func(ctx context.Context) { f.MustExec(ctx, "SELECT 1") })
+			trace := v.One(t, "request").Trace
 			for _, name := range []string{"db.client.connection.wait_time", "db.client.connection.use_time",
 				"db.client.operation.duration", "poolgate.gate.wait_time", "poolgate.lease.between_calls"} {
-				if !slices.Contains(exemplars(f.metrics()[name]), trace) {
+				if !slices.Contains(exemplars(f.Metrics()[name]), trace) {
 					t.Errorf("%s has no exemplar of the trace", name)
 				}
 			}
@@ -133,7 +133,7 @@ func TestMetrics(t *testing.T) {
 
 		t.Run("a closed DB is measured no more", func(t *testing.T) {
 			must(t, f.Close())
-			if m, ok := f.metrics()["poolgate.gate.limit"]; ok && number(m) > 0 {
+			if m, ok := f.Metrics()["poolgate.gate.limit"]; ok && number(m) > 0 {
 				t.Error("the limit is shown")
 			}
 		})

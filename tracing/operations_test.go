@@ -15,29 +15,29 @@ import (
 
 func TestSessions(t *testing.T) {
 	onBoth(t, gate.Config{Limit: 2}, func(t *testing.T, f *fixture) {
-		f.exec(context.Background(), "CREATE TABLE t (id int PRIMARY KEY)")
+		f.MustExec(context.Background(), "CREATE TABLE t (id int PRIMARY KEY)")
 		insert := func(ctx context.Context, id int) error {
 			_, err := session.DB(ctx, f.DB.DB).ExecContext(ctx, "INSERT INTO t VALUES ($1)", id)
 			return err
 		}
 		in := func(work func(ctx context.Context)) view {
-			return f.in("request", func(ctx context.Context) { work(tracing.Operations(ctx, f.traces)) })
+			return f.In("request", func(ctx context.Context) { work(tracing.Operations(ctx, f.Traces)) })
 		}
 
 		t.Run("a unit of work is a span around its lease and its statements", func(t *testing.T) {
 			v := in(func(ctx context.Context) {
 				must(t, session.Run(ctx, func(ctx context.Context) error { return insert(ctx, 1) }))
 			})
-			unit, lease := v.one(t, "poolgate.session"), v.one(t, "poolgate.lease")
-			if unit.Parent != v.one(t, "request").ID {
+			unit, lease := v.One(t, "poolgate.session"), v.One(t, "poolgate.lease")
+			if unit.Parent != v.One(t, "request").ID {
 				t.Error("the unit is not the request's child")
 			}
 			for _, name := range []string{"poolgate.lease", "sql.conn.begin_tx", "sql.conn.exec", "sql.tx.commit"} {
-				if v.one(t, name).Parent != unit.ID {
+				if v.One(t, name).Parent != unit.ID {
 					t.Errorf("%s is not the unit's child", name)
 				}
 			}
-			unit.want(t, map[string]any{"poolgate.session.committed": true})
+			unit.Want(t, map[string]any{"poolgate.session.committed": true})
 			adds(t, unit, lease)
 		})
 
@@ -47,8 +47,8 @@ func TestSessions(t *testing.T) {
 					t.Error("no error")
 				}
 			})
-			unit := v.one(t, "poolgate.session")
-			unit.want(t, map[string]any{"poolgate.session.committed": false, "error.type": "23505", "db.response.status_code": "23505"})
+			unit := v.One(t, "poolgate.session")
+			unit.Want(t, map[string]any{"poolgate.session.committed": false, "error.type": "23505", "db.response.status_code": "23505"})
 			if !unit.Failed || unit.Events > 0 {
 				t.Errorf("the unit is %+v", unit)
 			}
@@ -68,13 +68,13 @@ func TestSessions(t *testing.T) {
 					return session.Run(ctx, func(ctx context.Context) error { return insert(ctx, 4) })
 				}))
 			})
-			unit, nested := v.one(t, "poolgate.session"), v.all("poolgate.session.nested")
+			unit, nested := v.One(t, "poolgate.session"), v.All("poolgate.session.nested")
 			if len(nested) != 2 {
-				t.Fatalf("%d nested spans in %v", len(nested), v.names())
+				t.Fatalf("%d nested spans in %v", len(nested), v.Names())
 			}
-			unit.want(t, map[string]any{"poolgate.session.committed": true})
-			nested[0].want(t, map[string]any{"poolgate.session.nested.kept": false, "error.type": "*errors.errorString"})
-			nested[1].want(t, map[string]any{"poolgate.session.nested.kept": true})
+			unit.Want(t, map[string]any{"poolgate.session.committed": true})
+			nested[0].Want(t, map[string]any{"poolgate.session.nested.kept": false, "error.type": "*errors.errorString"})
+			nested[1].Want(t, map[string]any{"poolgate.session.nested.kept": true})
 			for _, n := range nested {
 				if n.Parent != unit.ID {
 					t.Error("a nested span is not the unit's child")
@@ -90,7 +90,7 @@ func TestSessions(t *testing.T) {
 			v := in(func(ctx context.Context) {
 				handler.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(ctx, "POST", "/", nil))
 			})
-			v.one(t, "poolgate.session").want(t, map[string]any{"poolgate.session.committed": true})
+			v.One(t, "poolgate.session").Want(t, map[string]any{"poolgate.session.committed": true})
 		})
 
 		t.Run("a gather is a span around its statements", func(t *testing.T) {
@@ -98,8 +98,8 @@ func TestSessions(t *testing.T) {
 				v := in(func(ctx context.Context) {
 					must(t, gather.Run(ctx, f.DB, gather.Options{Consistency: c}, gather.Discard("SELECT 1"), gather.Discard("SELECT 2")))
 				})
-				all, leases := v.one(t, "poolgate.gather"), v.all("poolgate.lease")
-				all.want(t, map[string]any{
+				all, leases := v.One(t, "poolgate.gather"), v.All("poolgate.lease")
+				all.Want(t, map[string]any{
 					"poolgate.gather.consistency": c.String(), "poolgate.gather.statements": int64(2), "poolgate.gather.out_of_band": false,
 				})
 				if len(leases) == 0 {
@@ -123,18 +123,18 @@ func TestSessions(t *testing.T) {
 					return nil
 				}))
 			})
-			v.one(t, "poolgate.gather").want(t, map[string]any{
+			v.One(t, "poolgate.gather").Want(t, map[string]any{
 				"poolgate.gather.consistency": "independent", "poolgate.gather.statements": int64(1), "poolgate.gather.out_of_band": true,
 				"error.type": "22012", "db.response.status_code": "22012",
 			})
 		})
 
 		t.Run("who does not ask gets none", func(t *testing.T) {
-			v := f.in("request", func(ctx context.Context) {
+			v := f.In("request", func(ctx context.Context) {
 				must(t, session.Run(ctx, func(ctx context.Context) error { return insert(ctx, 6) }))
 				must(t, session.Run(tracing.Operations(ctx, nil), func(ctx context.Context) error { return insert(ctx, 7) }))
 			})
-			if n := len(v.all("poolgate.session")); n > 0 {
+			if n := len(v.All("poolgate.session")); n > 0 {
 				t.Errorf("%d spans", n)
 			}
 		})

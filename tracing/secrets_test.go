@@ -19,6 +19,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/poolgate/poolgate/internal/testing/pgserver"
+	"github.com/poolgate/poolgate/internal/testing/traced"
 	"github.com/poolgate/poolgate/poolgate/debugpage"
 	"github.com/poolgate/poolgate/poolgate/gate"
 	"github.com/poolgate/poolgate/poolgate/gatehttp"
@@ -42,7 +43,7 @@ func TestSecrets(t *testing.T) {
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
 	for _, d := range drivers {
-		t.Run(d.name, func(t *testing.T) {
+		t.Run(d.Name, func(t *testing.T) {
 			database := server.CreateDatabase(t)
 			leaks := goleak.IgnoreCurrent()
 			for range rounds {
@@ -83,7 +84,7 @@ func (s secret) literals() []string {
 }
 
 // round uses the secret in all ways, and looks for it everywhere.
-func round(t *testing.T, d driver, dsn string, s secret) {
+func round(t *testing.T, d traced.Driver, dsn string, s secret) {
 	t.Helper()
 	u, err := url.Parse(dsn)
 	must(t, err)
@@ -100,7 +101,7 @@ func round(t *testing.T, d driver, dsn string, s secret) {
 			quoted++
 		}
 	}
-	ctx, span := f.tracer.Start(tracing.Operations(context.Background(), f.traces), "request")
+	ctx, span := f.Tracer.Start(tracing.Operations(context.Background(), f.Traces), "request")
 	for _, literal := range s.literals() {
 		_, err := f.ExecContext(ctx, "SELECT "+literal)
 		must(t, err)
@@ -143,9 +144,9 @@ func round(t *testing.T, d driver, dsn string, s secret) {
 		t.Error("the log that is asked for values has none: the test tests nothing")
 	}
 	var metrics metricdata.ResourceMetrics
-	must(t, f.reader.Collect(context.Background(), &metrics))
+	must(t, f.Reader.Collect(context.Background(), &metrics))
 	for where, text := range map[string]string{
-		"a span":   everyText(f.spans.Ended()),
+		"a span":   everyText(f.Spans.Ended()),
 		"a metric": fmt.Sprintf("%+v", metrics),
 		"a line":   safe.String(),
 		"a page":   page + debug,
@@ -163,11 +164,11 @@ func (f *fixture) page(ctx context.Context, s secret) string {
 		db.ExecContext(r.Context(), "SELECT $1::text::int", s.String()) // dooms the unit
 	}), session.HandlerConfig{Error: func(w http.ResponseWriter, r *http.Request, err error) {
 		if !strings.Contains(err.Error(), s.core) {
-			f.t.Error("the handler's error has no secret: the test tests nothing")
+			f.T.Error("the handler's error has no secret: the test tests nothing")
 		}
 		gatehttp.WriteError(w, err)
 	}})
-	must(f.t, err)
+	must(f.T, err)
 	answer := httptest.NewRecorder()
 	handler.ServeHTTP(answer, httptest.NewRequestWithContext(ctx, "GET", "/", nil))
 	return fmt.Sprint(answer.Header()) + answer.Body.String()
@@ -185,7 +186,7 @@ func (f *fixture) debugPage() string {
 		text += answer.Body.String()
 	}
 	if !strings.Contains(text, "SELECT $1::text") {
-		f.t.Error("the statement is not on the debug page: the test tests nothing")
+		f.T.Error("the statement is not on the debug page: the test tests nothing")
 	}
 	return text
 }

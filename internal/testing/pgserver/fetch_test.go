@@ -54,12 +54,25 @@ func archive(t *testing.T) []byte {
 	return jar.Bytes()
 }
 
+// fetcher builds the program that downloads, where an ordinary user can run it.
+func fetcher(t *testing.T) string {
+	t.Helper()
+	program := filepath.Join(tempDir(t), "fetchpostgres")
+	if out, err := exec.Command("go", "build", "-o", program, fetchCommand).CombinedOutput(); err != nil {
+		if os.Getenv(EnvRequire) != "1" {
+			t.Skipf("needs the workspace: %s", out)
+		}
+		t.Fatalf("%v: %s", err, out)
+	}
+	return program
+}
+
 // fetchFrom returns a command that fetches from repository into cache as an
 // ordinary user.
-func fetchFrom(t *testing.T, repository, cache string) *exec.Cmd {
+func fetchFrom(t *testing.T, fetcher, repository, cache string) *exec.Cmd {
 	t.Helper()
 	cmd := child(t, "fetch", isolated(t), true)
-	cmd.Env = append(cmd.Env, "REPOSITORY="+repository, "CACHE="+cache)
+	cmd.Env = append(cmd.Env, "FETCHER="+fetcher, "REPOSITORY="+repository, "CACHE="+cache)
 	return cmd
 }
 
@@ -78,14 +91,14 @@ func remaining(t *testing.T, cache string) []string {
 }
 
 func TestFetch(t *testing.T) {
-	jar := archive(t)
+	program, jar := fetcher(t), archive(t)
 	sum := sha256.Sum256(jar)
 	var fetches atomic.Int32
 	repository := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {
 		case strings.HasSuffix(r.URL.Path, ".sha256"):
 			w.Write([]byte(hex.EncodeToString(sum[:])))
-		case strings.Contains(r.URL.Path, string(fetchVersion)) && strings.HasSuffix(r.URL.Path, ".jar"):
+		case strings.Contains(r.URL.Path, FetchVersion) && strings.HasSuffix(r.URL.Path, ".jar"):
 			fetches.Add(1)
 			w.Write(jar)
 		default:
@@ -97,7 +110,7 @@ func TestFetch(t *testing.T) {
 
 	t.Run("an interrupted fetch leaves nothing", func(t *testing.T) {
 		cache := tempDir(t)
-		cmd := fetchFrom(t, repository.URL, cache)
+		cmd := fetchFrom(t, program, repository.URL, cache)
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
@@ -125,7 +138,7 @@ func TestFetch(t *testing.T) {
 		fetches.Store(0)
 		var wg sync.WaitGroup
 		for range 2 {
-			cmd := fetchFrom(t, repository.URL, cache)
+			cmd := fetchFrom(t, program, repository.URL, cache)
 			wg.Go(func() {
 				out, err := cmd.Output()
 				if err != nil {
@@ -152,7 +165,7 @@ func TestFetch(t *testing.T) {
 	})
 	t.Run("a version that is not there is an error", func(t *testing.T) {
 		cache := tempDir(t)
-		cmd := fetchFrom(t, repository.URL+"/elsewhere?", cache)
+		cmd := fetchFrom(t, program, repository.URL+"/elsewhere?", cache)
 		if err := cmd.Run(); err == nil || !strings.Contains(cmd.Stderr.(*bytes.Buffer).String(), "no version found") {
 			t.Errorf("%v: %s", err, cmd.Stderr)
 		}

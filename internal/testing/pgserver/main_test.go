@@ -55,13 +55,17 @@ var roles = map[string]func() error{
 	},
 	// fetch fetches from the repository that the environment names.
 	"fetch": func() error {
-		binDir, err := fetch(context.Background(), os.Getenv("REPOSITORY"), os.Getenv("CACHE"))
+		run := func(args ...string) *exec.Cmd {
+			return exec.Command(os.Getenv("FETCHER"), append(args, "-repository", os.Getenv("REPOSITORY"))...)
+		}
+		binDir, err := fetch(context.Background(), run, os.Getenv("CACHE"))
 		fmt.Println(binDir)
 		return err
 	},
 	// fetched starts a server from what was fetched before.
 	"fetched": func() error {
-		binDir, err := fetch(context.Background(), "http://127.0.0.1:1", os.Getenv("CACHE"))
+		run := func(...string) *exec.Cmd { return exec.Command("false") }
+		binDir, err := fetch(context.Background(), run, os.Getenv("CACHE"))
 		if err != nil {
 			return err
 		}

@@ -38,6 +38,9 @@ const EnvDSN = "POOLGATE_DSN"
 var ErrUnavailable = errors.New("no PostgreSQL found: install one (apt-get install postgresql, " +
 	"or brew install postgresql) or set " + EnvDSN)
 
+// FetchVersion is the PostgreSQL that is downloaded where none is installed.
+const FetchVersion = "18.3.0"
+
 // pingTimeout bounds one attempt to connect. A port that answers nothing must
 // not use up the time that the start as a whole has.
 const pingTimeout = 5 * time.Second
