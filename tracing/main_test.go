@@ -36,7 +36,6 @@ var (
 	must       = traced.Must
 	is         = traced.Is
 	adds       = traced.Adds
-	within     = traced.Within
 	eventually = traced.Eventually
 )
 

@@ -46,10 +46,12 @@ func (f *Fixture) read(trace string) View {
 	return read
 }
 
+// AcceptanceGate is the gate that Acceptance needs.
 var AcceptanceGate = gate.Config{Limit: 2, MaxWaiting: 1, OutOfBand: gate.NoOutOfBand,
 	Classes: []gate.Class{{Name: "web", Priority: 1}}}
 
-// Acceptance does what an on-call engineer has to tell apart, and reads it.
+// Acceptance produces the cases that an on-call engineer has to tell apart, and
+// checks that their spans do so.
 func Acceptance(t *testing.T, f *Fixture) {
 	ctx := tracing.Operations(gate.WithClass(context.Background(), "web"), f.Traces)
 	f.MustExec(ctx, "CREATE TABLE t (id int PRIMARY KEY)")

@@ -30,12 +30,13 @@ import (
 	"github.com/poolgate/poolgate/tracing"
 )
 
-// A driver opens a traced DB.
+// A Driver opens a traced DB.
 type Driver struct {
 	Name string
 	Open func(string, poolgate.Config, ...tracing.Option) (*poolgate.DB, error)
 }
 
+// Drivers are both drivers.
 var Drivers = []Driver{
 	{"pgx", func(dsn string, c poolgate.Config, opts ...tracing.Option) (*poolgate.DB, error) {
 		return tracing.Open(pgxgate.NewConnector, dsn, c, opts...)
@@ -45,7 +46,7 @@ var Drivers = []Driver{
 	}},
 }
 
-// A fixture is a traced DB, and what it has told.
+// A Fixture is a traced DB, and what it has sent.
 type Fixture struct {
 	*poolgate.DB
 	T      *testing.T
@@ -59,7 +60,7 @@ type Fixture struct {
 	Jaeger *jaeger.Server // where traces are sent to, if anywhere
 }
 
-// onBoth runs test with each driver, against a database of its own and through
+// OnBoth runs test with each driver, against a database of its own and through
 // a gate of config. After each nothing may be held, and no goroutine be left.
 func OnBoth(t *testing.T, config gate.Config, test func(t *testing.T, f *Fixture)) {
 	t.Helper()
@@ -77,6 +78,7 @@ func OnBoth(t *testing.T, config gate.Config, test func(t *testing.T, f *Fixture
 	}
 }
 
+// New returns a DB that d opens with a gate of config, and that is traced.
 func New(t *testing.T, d Driver, dsn string, config gate.Config, opts ...tracing.Option) *Fixture {
 	t.Helper()
 	f := &Fixture{T: t, DSN: dsn, Driver: d, Spans: tracetest.NewSpanRecorder(), Reader: sdkmetric.NewManualReader()}
@@ -110,6 +112,7 @@ func (f *Fixture) View() View {
 	return sorted(v)
 }
 
+// FromSDK returns the span as it ended.
 func FromSDK(s sdktrace.ReadOnlySpan) Span {
 	one := Span{
 		Trace: s.SpanContext().TraceID().String(), ID: s.SpanContext().SpanID().String(),
@@ -143,7 +146,7 @@ func (f *Fixture) Metrics() map[string]metricdata.Metrics {
 	return byName
 }
 
-// number returns the value, or the count, of the points of a metric that have
+// Number returns the value, or the count, of the points of a metric that have
 // these attributes.
 func Number(m metricdata.Metrics, with ...attribute.KeyValue) float64 {
 	total := 0.0
@@ -176,6 +179,7 @@ func Number(m metricdata.Metrics, with ...attribute.KeyValue) float64 {
 	return total
 }
 
+// AssertIdle checks that no permit is held and no connection is in use.
 func (f *Fixture) AssertIdle() {
 	f.T.Helper()
 	if stats := f.Gate().Stats(); stats.InFlight != 0 || stats.Waiting != 0 {
@@ -192,12 +196,14 @@ func (f *Fixture) Queued(n int) {
 	Eventually(f.T, "callers wait", func() bool { return f.Gate().Stats().Waiting >= n })
 }
 
+// MustExec runs a statement that must not fail.
 func (f *Fixture) MustExec(ctx context.Context, query string, args ...any) {
 	f.T.Helper()
 	_, err := f.ExecContext(ctx, query, args...)
 	Must(f.T, err)
 }
 
+// Hold checks a connection out.
 func (f *Fixture) Hold() *sql.Conn {
 	f.T.Helper()
 	conn, err := f.Conn(context.Background())
@@ -205,7 +211,7 @@ func (f *Fixture) Hold() *sql.Conn {
 	return conn
 }
 
-// seen is a span, wherever it was read.
+// Span is a span, wherever it was read.
 type Span struct {
 	Trace, ID, Parent, Name, Kind string
 	Start                         time.Time
@@ -216,6 +222,7 @@ type Span struct {
 	Events                        int
 }
 
+// End returns when the span ended.
 func (s Span) End() time.Time { return s.Start.Add(s.Duration) }
 
 // Seconds returns an attribute that is a duration.
@@ -238,7 +245,7 @@ func (s Span) Want(t *testing.T, attributes map[string]any) {
 	}
 }
 
-// view is a number of spans in the order in which they began.
+// View is a list of spans in the order in which they began.
 type View []Span
 
 func sorted(v View) View {
@@ -246,10 +253,12 @@ func sorted(v View) View {
 	return v
 }
 
+// Trace returns the spans of one trace.
 func (v View) Trace(id string) View {
 	return slices.DeleteFunc(slices.Clone(v), func(s Span) bool { return s.Trace != id })
 }
 
+// Names returns the name of each span.
 func (v View) Names() []string {
 	var names []string
 	for _, s := range v {
@@ -258,10 +267,12 @@ func (v View) Names() []string {
 	return names
 }
 
+// All returns the spans of that name.
 func (v View) All(name string) View {
 	return slices.DeleteFunc(slices.Clone(v), func(s Span) bool { return s.Name != name })
 }
 
+// One returns the only span of that name.
 func (v View) One(t *testing.T, name string) Span {
 	t.Helper()
 	found := v.All(name)
@@ -271,6 +282,7 @@ func (v View) One(t *testing.T, name string) Span {
 	return found[0]
 }
 
+// Must fails the test if err is not nil.
 func Must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
@@ -278,6 +290,7 @@ func Must(t testing.TB, err error) {
 	}
 }
 
+// Is checks that err matches want.
 func Is(t testing.TB, err, want error) {
 	t.Helper()
 	if !errors.Is(err, want) {
@@ -285,7 +298,7 @@ func Is(t testing.TB, err, want error) {
 	}
 }
 
-// eventually waits for what another goroutine is about to do.
+// Eventually waits for what another goroutine is about to do.
 func Eventually(t testing.TB, what string, reached func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(30 * time.Second); !reached(); time.Sleep(time.Millisecond) {
