@@ -13,6 +13,7 @@ import (
 	"github.com/poolgate/poolgate/adapters/pgxgate"
 	"github.com/poolgate/poolgate/adapters/pqgate"
 	"github.com/poolgate/poolgate/internal/testing/pgserver"
+	"github.com/poolgate/poolgate/internal/testing/traced"
 	"github.com/poolgate/poolgate/poolgate"
 	"github.com/poolgate/poolgate/poolgate/gate"
 	"github.com/poolgate/poolgate/tracing"
@@ -40,7 +41,7 @@ func TestRows(t *testing.T) {
 	}
 	server := pgserver.ForTest(t)
 	for _, d := range drivers {
-		t.Run(d.name, func(t *testing.T) {
+		t.Run(d.Name, func(t *testing.T) {
 			dsn := server.CreateDatabase(t)
 			want := scans(t, t.Context(), bare(t, d, dsn), values, into)
 
@@ -61,7 +62,7 @@ func TestRows(t *testing.T) {
 				{"metrics only", t.Context(), []tracing.Option{metrics}},
 			} {
 				t.Run(test.name, func(t *testing.T) {
-					db, err := d.open(dsn, poolgate.Config{Gate: gate.Config{Limit: 2}}, test.opts...)
+					db, err := d.Open(dsn, poolgate.Config{Gate: gate.Config{Limit: 2}}, test.opts...)
 					must(t, err)
 					defer db.Close()
 					got := scans(t, test.ctx, db.DB, values, into)
@@ -77,10 +78,10 @@ func TestRows(t *testing.T) {
 }
 
 // bare returns a pool of the driver alone.
-func bare(t *testing.T, d driver, dsn string) *sql.DB {
+func bare(t *testing.T, d traced.Driver, dsn string) *sql.DB {
 	t.Helper()
 	var db *sql.DB
-	if d.name == "pgx" {
+	if d.Name == "pgx" {
 		c, err := pgxgate.NewConnector(dsn)
 		must(t, err)
 		db = sql.OpenDB(c)
