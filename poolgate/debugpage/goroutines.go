@@ -1,82 +1,37 @@
 package debugpage
 
 import (
-	"bytes"
+	"fmt"
 	"path"
-	"runtime"
-	"strconv"
 	"strings"
-)
 
-const (
-	// maxGoroutines is how many there may be for their stacks to be printed,
-	// while all stand still.
-	maxGoroutines = 10_000
-	maxStacks     = 64 << 20 // bytes
+	"github.com/poolgate/poolgate/internal/goroutines"
 )
 
 // A goroutine is one that holds a permit, as it is now.
 type goroutine struct {
-	Ended bool   `json:"ended"`           // and so it will not give back what it holds
-	State string `json:"state,omitempty"` // as Go prints it: "IO wait, 3 minutes"
+	Ended bool   `json:"ended"`           // so it will not release what it holds
+	State string `json:"state,omitempty"` // as the runtime prints it: "IO wait, 3 minutes"
 	Stack string `json:"stack,omitempty"`
 }
 
-// goroutines are all that there are, by their number; nil if nobody has looked.
-type goroutines map[int64]*goroutine
-
-// allGoroutines stops the program while it prints all stacks. It returns nil if
-// they are too many.
-func allGoroutines() goroutines {
-	if runtime.NumGoroutine() > maxGoroutines {
+// find returns the goroutine of that number, or nil if it is not known.
+func find(stacks *goroutines.Stacks, id int64) *goroutine {
+	if stacks == nil || id == 0 {
 		return nil
 	}
-	text := make([]byte, 1<<20)
-	for {
-		n := runtime.Stack(text, true)
-		if n < len(text) {
-			text = text[:n]
-			break
-		}
-		if len(text) >= maxStacks { // some would be taken for ended
-			return nil
-		}
-		text = make([]byte, 2*len(text))
+	g, ok := stacks.Find(id)
+	if !ok {
+		return &goroutine{Ended: true}
 	}
-	all := make(goroutines)
-	for one := range bytes.SplitSeq(text, []byte("\n\n")) {
-		// goroutine 18 [chan receive, 2 minutes]:
-		head, stack, _ := strings.Cut(string(one), "\n")
-		number, state, ok := strings.Cut(strings.TrimPrefix(head, "goroutine "), " ")
-		id, err := strconv.ParseInt(number, 10, 64)
-		if !ok || err != nil {
-			continue
+	var b strings.Builder
+	for _, f := range g.Frames {
+		if f.Created {
+			b.WriteString("created by ")
 		}
-		all[id] = &goroutine{State: strings.Trim(state, "[]:"), Stack: withoutArguments(stack)}
+		fmt.Fprintf(&b, "%s\n\t%s\n", f.Function, f.Place)
 	}
-	return all
-}
-
-func (all goroutines) find(id int64) *goroutine {
-	switch g, ok := all[id]; {
-	case all == nil || id == 0:
-		return nil
-	case ok:
-		return g
-	}
-	return &goroutine{Ended: true}
-}
-
-// withoutArguments takes what stands in brackets behind the functions of a
-// stack out of it: words of memory.
-func withoutArguments(stack string) string {
-	lines := strings.Split(stack, "\n")
-	for i, line := range lines {
-		if end := strings.LastIndexByte(line, '('); end > 0 && strings.HasSuffix(line, ")") && !strings.HasPrefix(line, "\t") {
-			lines[i] = line[:end]
-		}
-	}
-	return strings.Join(lines, "\n")
+	return &goroutine{State: g.State, Stack: b.String()}
 }
 
 // A frame is a function in a stack, and where it stands in it.
@@ -90,8 +45,7 @@ func (f frame) String() string {
 func framesOf(stack string) (frames []frame) {
 	lines := strings.Split(stack, "\n")
 	for i := 0; i+1 < len(lines); i += 2 {
-		place, _, _ := strings.Cut(strings.TrimSpace(lines[i+1]), " ")
-		frames = append(frames, frame{lines[i], place})
+		frames = append(frames, frame{lines[i], strings.TrimSpace(lines[i+1])})
 	}
 	return frames
 }
@@ -122,7 +76,7 @@ func sharedFrame(stack, taken string) string {
 	return firstFrame(stack)
 }
 
-// isPlumbing tells whether a function is one through which everybody waits.
+// isPlumbing reports whether function is one that every wait goes through.
 func isPlumbing(function string) bool {
 	for _, p := range []string{"runtime.", "internal/", "sync.", "time.", "net.", "net/", "crypto/tls.", "io.", "bufio.", "database/sql."} {
 		if strings.HasPrefix(function, p) {

@@ -25,6 +25,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/poolgate/poolgate/internal/goroutines"
 	"github.com/poolgate/poolgate/poolgate/gate"
 )
 
@@ -150,9 +151,9 @@ func parse(r *http.Request) (wanted, error) {
 // the other, so that they can be some microseconds apart.
 func (h *handler) report(wanted wanted) report {
 	r := report{Time: time.Now(), Gates: []gateReport{}}
-	var stacks goroutines
+	var stacks *goroutines.Stacks
 	if wanted.goroutines {
-		stacks = allGoroutines()
+		stacks = goroutines.Take()
 	}
 	for _, name := range h.names {
 		r.Gates = append(r.Gates, reportOf(name, h.gates[name], r.Time, stacks))

@@ -13,6 +13,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/poolgate/poolgate/poolgate/debugpage"
 	"github.com/poolgate/poolgate/poolgate/gate"
@@ -193,4 +194,29 @@ func canceled() context.Context {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	return ctx
+}
+
+// What the page returns as JSON for a gate is its Stats, and more.
+func TestJSONIsThatOfStats(t *testing.T) {
+	g := newGate(t, gate.Config{Limit: 3, LeakAfter: time.Minute, MaxWait: 90 * time.Second, Classes: []gate.Class{{Name: "web", Max: 2}}})
+	acquire(t, g, gate.Request{Class: "web"}).Release()
+	text, err := json.Marshal(g.Stats())
+	must(t, err)
+	var stats map[string]any
+	must(t, json.Unmarshal(text, &stats))
+	var page struct{ Gates []map[string]any }
+	must(t, json.Unmarshal([]byte(get(t, only("orders", g), "/?format=json")), &page))
+	shown := page.Gates[0]
+	for _, more := range []string{"name", "notes", "holders"} {
+		if _, ok := shown[more]; !ok {
+			t.Errorf("the page has no %s", more)
+		}
+		delete(shown, more)
+	}
+	for _, class := range shown["classes"].([]any) {
+		delete(class.(map[string]any), "history")
+	}
+	if !reflect.DeepEqual(shown, stats) {
+		t.Errorf("the page has\n%v\nStats has\n%v", shown, stats)
+	}
 }

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/poolgate/poolgate/poolgate/gate"
 )
@@ -57,7 +58,7 @@ func (r gateReport) Hidden() int { return len(r.Holders) - len(r.Shown()) }
 var page = template.Must(template.New("page").Funcs(template.FuncMap{
 	"n":       thousands,
 	"reasons": reasons,
-	"by":      func(c counts, reason gate.Reason) uint64 { return c.RefusedBy[reason.String()] },
+	"s":       func(d time.Duration) seconds { return seconds(d) },
 	"anchor":  func(i int) string { return "gate-" + strconv.Itoa(i+1) },
 	"width":   func() int { return chartWidth },
 	"height":  func() int { return chartHeight },

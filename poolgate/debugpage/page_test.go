@@ -3,10 +3,14 @@ package debugpage
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/petermattis/goid"
+
+	"github.com/poolgate/poolgate/internal/goroutines"
 	"github.com/poolgate/poolgate/poolgate/gate"
 )
 
@@ -80,7 +84,7 @@ func TestThousands(t *testing.T) {
 
 func TestCharts(t *testing.T) {
 	class := func(periods ...periodReport) classReport { return classReport{History: periods} }
-	busy := periodReport{Acquired: 30, Refused: 10, Wait: percentiles{P50: 2e6, P99: 8e6}, Hold: percentiles{P50: 1e9, P99: 1e9}}
+	busy := periodReport{Acquired: 30, Refused: 10, Wait: gate.Percentiles{P50: 2e6, P99: 8e6}, Hold: gate.Percentiles{P50: 1e9, P99: 1e9}}
 
 	t.Run("where nothing has happened there are none", func(t *testing.T) {
 		if got := class(periodReport{}, periodReport{}).Charts(); got != nil {
@@ -116,61 +120,33 @@ func TestCharts(t *testing.T) {
 	})
 }
 
-func TestGoroutines(t *testing.T) {
-	t.Run("one that stands is found where it is, and one that has ended is said to have", func(t *testing.T) {
-		leave, ids := make(chan struct{}), make(chan int64)
-		go standing(ids, leave)
-		id := <-ids
-		g := waitFor(t, id, func(g *goroutine) bool { return strings.HasPrefix(g.State, "chan receive") })
-		if !strings.HasPrefix(firstFrame(g.Stack), "debugpage.standing, page_test.go:") || strings.Contains(g.Stack, "standing(") || g.Ended {
-			t.Errorf("got %+v", g)
-		}
-		close(leave)
-		if g := waitFor(t, id, func(g *goroutine) bool { return g.Ended }); g.Stack != "" {
+func TestFind(t *testing.T) {
+	t.Run("a goroutine is found where it is, without arguments", func(t *testing.T) {
+		g := find(goroutines.Take(), goid.Get())
+		if g == nil || g.Ended || g.State != "running" || !strings.Contains(g.Stack, "created by testing.") || strings.Contains(g.Stack, "0x") {
 			t.Errorf("got %+v", g)
 		}
 	})
-	t.Run("one that is not known is not said to have ended", func(t *testing.T) {
-		if g := allGoroutines().find(0); g != nil {
+	t.Run("a goroutine that has ended is said to have ended", func(t *testing.T) {
+		if g := find(goroutines.Take(), math.MaxInt64); g == nil || !g.Ended {
 			t.Errorf("got %+v", g)
 		}
-		if g := goroutines(nil).find(7); g != nil {
-			t.Errorf("nobody has looked, and got %+v", g)
+	})
+	t.Run("a goroutine that is not known is not said to have ended", func(t *testing.T) {
+		if g := find(goroutines.Take(), 0); g != nil {
+			t.Errorf("got %+v", g)
+		}
+		if g := find(nil, 7); g != nil {
+			t.Errorf("without stacks, got %+v", g)
 		}
 	})
-}
-
-//go:noinline
-func standing(ids chan<- int64, leave <-chan struct{}) {
-	var id int64
-	for n, g := range allGoroutines() {
-		if g.State == "running" {
-			id = n
-		}
-	}
-	ids <- id
-	<-leave
-}
-
-// waitFor looks until the goroutine is as it is about to be.
-func waitFor(t *testing.T, id int64, is func(*goroutine) bool) *goroutine {
-	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
-		g := allGoroutines().find(id)
-		if g != nil && is(g) {
-			return g
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("goroutine %d, after 20 s: %+v", id, g)
-		}
-	}
 }
 
 func TestFirstFrame(t *testing.T) {
 	for _, test := range []struct{ stack, want string }{
 		{"", ""},
 		{"main.f\n\t/src/main.go:12\n", "main.f, main.go:12"},
-		{"net.(*conn).Read\n\t/go/net.go:1\nexample.com/orders.(*Store).Load\n\tC:\\src\\store.go:42 +0x1d\n", "orders.(*Store).Load, store.go:42"},
+		{"net.(*conn).Read\n\t/go/net.go:1\nexample.com/orders.(*Store).Load\n\tC:\\src\\store.go:42\n", "orders.(*Store).Load, store.go:42"},
 		{"runtime.gopark\n\t/go/proc.go:1\n", ""},
 	} {
 		t.Run(fmt.Sprintf("of %q", test.stack), func(t *testing.T) {
@@ -184,7 +160,7 @@ func TestFirstFrame(t *testing.T) {
 func TestSharedFrame(t *testing.T) {
 	const taken = "main.load\n\t/src/main.go:12\nmain.handle\n\t/src/main.go:3\nsync.f\n\t/go/f.go:1\n"
 	for _, test := range []struct{ stack, want string }{
-		{"driver.read\n\t/x/read.go:1 +0x1\nmain.load\n\t/src/main.go:14 +0x1\n", "main.load, main.go:14"},
+		{"driver.read\n\t/x/read.go:1\nmain.load\n\t/src/main.go:14\n", "main.load, main.go:14"},
 		{"mail.send\n\t/x/send.go:7\nmain.handle\n\t/src/main.go:5\n", "main.handle, main.go:5"},
 		{"mail.send\n\t/x/send.go:7\nsync.f\n\t/go/f.go:1\n", "mail.send, send.go:7"},
 	} {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/poolgate/poolgate/internal/goroutines"
 	"github.com/poolgate/poolgate/poolgate/gate"
 )
 
@@ -31,7 +32,7 @@ type gateReport struct {
 	Shadow     bool           `json:"shadow"`
 	LeakAfter  seconds        `json:"leak_after_seconds"`
 	StackEvery int            `json:"stack_every"`
-	Totals     counts         `json:"totals"`
+	Totals     gate.Counts    `json:"totals"`
 	Classes    []classReport  `json:"classes"` // the lane out of band last, unless there is none
 	Holders    []holderReport `json:"holders"` // those that hold longest first
 }
@@ -44,46 +45,28 @@ type note struct {
 }
 
 type classReport struct {
-	Name       string         `json:"name"`
-	Reserved   int            `json:"reserved"`
-	Max        int            `json:"max"` // 0: as the limit
-	Priority   int            `json:"priority"`
-	InFlight   int            `json:"in_flight"`
-	Waiting    int            `json:"waiting"`
-	MaxWaiting int            `json:"max_waiting"`
-	MaxWait    seconds        `json:"max_wait_seconds"`
-	OldestWait seconds        `json:"oldest_wait_seconds"`
-	Totals     counts         `json:"totals"`
-	Wait       percentiles    `json:"wait_seconds"`
-	Hold       percentiles    `json:"hold_seconds"`
-	History    []periodReport `json:"history"` // the oldest first
-}
-
-// counts are totals since the gate was made.
-type counts struct {
-	Acquired  uint64            `json:"acquired"`
-	Waited    uint64            `json:"waited"`
-	WaitTotal seconds           `json:"wait_total_seconds"`
-	Refused   uint64            `json:"refused"`
-	RefusedBy map[string]uint64 `json:"refused_by"`
-	Canceled  uint64            `json:"canceled"`
-	Leaked    uint64            `json:"leaked"`
-}
-
-type percentiles struct {
-	P50 seconds `json:"p50"`
-	P90 seconds `json:"p90"`
-	P99 seconds `json:"p99"`
-	Max seconds `json:"max"`
+	Name       string           `json:"name"`
+	Reserved   int              `json:"reserved"`
+	Max        int              `json:"max"` // 0: as the limit
+	Priority   int              `json:"priority"`
+	InFlight   int              `json:"in_flight"`
+	Waiting    int              `json:"waiting"`
+	MaxWaiting int              `json:"max_waiting"`
+	MaxWait    seconds          `json:"max_wait_seconds"`
+	OldestWait seconds          `json:"oldest_wait_seconds"`
+	Totals     gate.Counts      `json:"totals"`
+	Wait       gate.Percentiles `json:"wait_seconds"`
+	Hold       gate.Percentiles `json:"hold_seconds"`
+	History    []periodReport   `json:"history"` // the oldest first
 }
 
 type periodReport struct {
-	Start    time.Time   `json:"start"`
-	Acquired uint64      `json:"acquired"`
-	Waited   uint64      `json:"waited"`
-	Refused  uint64      `json:"refused"`
-	Wait     percentiles `json:"wait_seconds"`
-	Hold     percentiles `json:"hold_seconds"`
+	Start    time.Time        `json:"start"`
+	Acquired uint64           `json:"acquired"`
+	Waited   uint64           `json:"waited"`
+	Refused  uint64           `json:"refused"`
+	Wait     gate.Percentiles `json:"wait_seconds"`
+	Hold     gate.Percentiles `json:"hold_seconds"`
 }
 
 type holderReport struct {
@@ -118,7 +101,7 @@ func (h holderReport) Since(now time.Time) string {
 	return now.Add(-time.Duration(h.Held)).Format("15:04:05")
 }
 
-func reportOf(name string, g *gate.Gate, now time.Time, goroutines goroutines) gateReport {
+func reportOf(name string, g *gate.Gate, now time.Time, stacks *goroutines.Stacks) gateReport {
 	s := g.Stats()
 	r := gateReport{
 		Name:       name,
@@ -133,7 +116,7 @@ func reportOf(name string, g *gate.Gate, now time.Time, goroutines goroutines) g
 		Shadow:     s.Shadow,
 		LeakAfter:  seconds(s.LeakAfter),
 		StackEvery: s.StackEvery,
-		Totals:     countsOf(s.Counts),
+		Totals:     s.Counts,
 		Holders:    []holderReport{},
 	}
 	classes := s.Classes
@@ -153,7 +136,7 @@ func reportOf(name string, g *gate.Gate, now time.Time, goroutines goroutines) g
 			Statement: h.Statement,
 			Running:   h.Running,
 			Stack:     h.Stack,
-			Now:       goroutines.find(h.Goroutine),
+			Now:       find(stacks, h.Goroutine),
 		})
 	}
 	r.Notes = r.notes(now)
@@ -171,36 +154,16 @@ func classOf(c gate.ClassStats, history []gate.Period) classReport {
 		MaxWaiting: c.MaxWaiting,
 		MaxWait:    seconds(c.MaxWait),
 		OldestWait: seconds(c.OldestWait),
-		Totals:     countsOf(c.Counts),
-		Wait:       percentilesOf(c.Wait),
-		Hold:       percentilesOf(c.Hold),
+		Totals:     c.Counts,
+		Wait:       c.Wait,
+		Hold:       c.Hold,
 	}
 	for _, p := range history {
 		r.History = append(r.History, periodReport{
-			p.Start, p.Acquired, p.Waited, p.Refused, percentilesOf(p.Wait), percentilesOf(p.Hold),
+			p.Start, p.Acquired, p.Waited, p.Refused, p.Wait, p.Hold,
 		})
 	}
 	return r
-}
-
-func countsOf(c gate.Counts) counts {
-	r := counts{
-		Acquired:  c.Acquired,
-		Waited:    c.Waited,
-		WaitTotal: seconds(c.WaitDuration),
-		Refused:   c.Refused(),
-		RefusedBy: make(map[string]uint64),
-		Canceled:  c.Canceled,
-		Leaked:    c.Leaked,
-	}
-	for _, reason := range gate.Reasons() {
-		r.RefusedBy[reason.String()] = c.RefusedFor(reason)
-	}
-	return r
-}
-
-func percentilesOf(p gate.Percentiles) percentiles {
-	return percentiles{seconds(p.P50), seconds(p.P90), seconds(p.P99), seconds(p.Max)}
 }
 
 // notes are what stands out, the worst first.
@@ -246,7 +209,7 @@ func (r *gateReport) notes(now time.Time) []note {
 		}
 		add(true, format, number(int(n), "caller was", "callers were"), seconds(max(time.Second, now.Sub(since).Round(time.Second))))
 	}
-	if n := r.Totals.RefusedBy[gate.ErrUnknownClass.String()]; n > 0 {
+	if n := r.Totals.UnknownClass; n > 0 {
 		add(true, "%s refused for naming a class that the gate does not have.", number(int(n), "caller was", "callers were"))
 	}
 	if r.InFlight > r.Limit {

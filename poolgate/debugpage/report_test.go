@@ -82,7 +82,7 @@ func TestReport(t *testing.T) {
 		if now := reports.History[len(reports.History)-1]; now.Acquired != 1 || now.Waited != 1 || now.Refused != 2 || now.Wait.P50 < 2.8 {
 			t.Errorf("the present period: %+v", now)
 		}
-		shows(t, h, "/", `aria-label="Permits per 10 s of reports, up to 3"`, `aria-label="Wait of reports, up to 3.`, "default: nothing happened")
+		shows(t, h, "/", `aria-label="Permits per 10 s of reports, up to 3"`, `aria-label="Wait of reports, up to 3`, "default: nothing happened")
 		close(leave)
 		synctest.Wait()
 	})

@@ -1,12 +1,11 @@
 package gate
 
 import (
-	"bytes"
 	"fmt"
-	"runtime"
-	"strconv"
 	"strings"
 	"time"
+
+	"github.com/poolgate/poolgate/internal/goroutines"
 )
 
 const (
@@ -142,57 +141,25 @@ func (g *Gate) hopeless(waits map[int64]*waiter) map[*class]bool {
 	return hopeless
 }
 
-// Stacks are looked for only where they are not too many to be printed quickly.
-const (
-	maxGoroutines = 10_000
-	maxStacks     = 16 << 20
-)
-
 // addStacks adds where each holder stands. It stops the world for as long as it
 // takes to print the stacks of all goroutines.
 func addStacks(holders []HolderInfo) {
-	if runtime.NumGoroutine() > maxGoroutines {
-		return
-	}
-	all := make([]byte, 64<<10)
-	for {
-		n := runtime.Stack(all, true)
-		if n < len(all) || len(all) >= maxStacks {
-			all = all[:n]
-			break
-		}
-		all = make([]byte, 2*len(all))
-	}
-	stacks := make(map[string][]byte)
-	for one := range bytes.SplitSeq(all, []byte("\n\n")) {
-		head, stack, _ := bytes.Cut(one, []byte("\n"))
-		if fields := bytes.Fields(head); len(fields) > 1 {
-			stacks[string(fields[1])] = stack
-		}
-	}
+	stacks := goroutines.Take()
 	for i := range holders {
 		h := &holders[i]
-		if s := stacks[strconv.FormatInt(h.Goroutine, 10)]; s != nil {
-			h.Stack = plainStack(string(s))
+		if g, ok := stacks.Find(h.Goroutine); ok {
+			h.Stack = stackOf(g)
 		}
 	}
 }
 
-// plainStack takes out of a stack that Go printed what callStack.String leaves
-// out too, and all arguments.
-func plainStack(printed string) string {
+// stackOf prints g as callStack.String does.
+func stackOf(g goroutines.Goroutine) string {
 	var b strings.Builder
-	lines := strings.Split(printed, "\n")
-	for i := 0; i+1 < len(lines); i += 2 {
-		function, place := lines[i], strings.TrimSpace(lines[i+1])
-		if strings.HasPrefix(function, "created by ") || isInternal(function) {
-			continue
+	for _, f := range g.Frames {
+		if !f.Created && !isInternal(f.Function) {
+			fmt.Fprintf(&b, "%s\n\t%s\n", f.Function, f.Place)
 		}
-		if end := strings.LastIndexByte(function, '('); end > 0 {
-			function = function[:end]
-		}
-		place, _, _ = strings.Cut(place, " ")
-		fmt.Fprintf(&b, "%s\n\t%s\n", function, place)
 	}
 	return b.String()
 }

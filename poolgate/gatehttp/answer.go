@@ -9,9 +9,9 @@ import (
 	"github.com/poolgate/poolgate/poolgate/gate"
 )
 
-// WriteError answers with status 503 and a Retry-After header if err is, or
-// wraps, a refusal by a gate, and with 500 otherwise. The text says nothing
-// about err.
+// WriteError answers with status 503 and a Retry-After header if err is or wraps
+// a refusal by a gate, and with status 500 otherwise. The body has the text of the
+// status and nothing of err.
 func WriteError(w http.ResponseWriter, err error) {
 	status := http.StatusInternalServerError
 	if SetRetryAfter(w.Header(), err) {
@@ -20,8 +20,8 @@ func WriteError(w http.ResponseWriter, err error) {
 	http.Error(w, http.StatusText(status), status)
 }
 
-// SetRetryAfter sets the Retry-After header if err is, or wraps, a
-// *gate.RejectedError, and tells whether it is: then 503 is the status to
+// SetRetryAfter sets the Retry-After header if err is or wraps a
+// *gate.RejectedError, and reports whether it is: then 503 is the status to
 // answer with. The header has the error's RetryAfter in whole seconds, rounded
 // up, and at least 1.
 func SetRetryAfter(header http.Header, err error) bool {

@@ -1,14 +1,14 @@
-// Package gatehttp is what a gate means to net/http: a refusal is an answer
-// with status 503 that says when to come again, and a gate can limit whole
-// requests.
+// Package gatehttp connects a gate to net/http: a refusal becomes a response with
+// status 503 that says when to try again, a route gets a class, and a gate can
+// limit whole requests.
 //
-// Where a handler gets an error from a gate, or from a database behind one:
+// [WriteError] answers with the error of a gate, or of a database behind one:
 //
-//	if err := db.QueryRowContext(ctx, …).Scan(…); err != nil {
-//		gatehttp.WriteError(w, err) // 503 with Retry-After if the gate refused, otherwise 500
+//	if err := db.QueryRowContext(r.Context(), query).Scan(&name); err != nil {
+//		gatehttp.WriteError(w, err) // 503 with Retry-After if the gate refused, 500 otherwise
 //		return
 //	}
 //
-// [SetRetryAfter] is for those who write their errors in a form of their own.
-// [NewHandler] puts a gate in front of a handler.
+// [SetRetryAfter] is for an API that writes its errors in a form of its own,
+// [Class] gives a route its class, and [NewHandler] limits requests.
 package gatehttp

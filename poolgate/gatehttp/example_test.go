@@ -10,8 +10,8 @@ import (
 	"github.com/poolgate/poolgate/poolgate/gatehttp"
 )
 
-// At most 100 requests are inside; a report takes the place of a page only
-// where no page wants it.
+// At most 100 requests run at once. A report takes the place of a page only
+// where no page waits for it.
 func ExampleNewHandler() {
 	requests, err := gate.New(gate.Config{Limit: 100, Classes: []gate.Class{
 		{Name: "pages", Reserved: 90},
@@ -21,19 +21,15 @@ func ExampleNewHandler() {
 		fmt.Println(err)
 		return
 	}
-	as := func(class string, next http.HandlerFunc) http.Handler {
-		limited := gatehttp.NewHandler(next, requests)
-		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			limited.ServeHTTP(w, r.WithContext(gate.WithClass(r.Context(), class)))
-		})
-	}
+	order := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "an order") })
+	report := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "a report") })
 	mux := http.NewServeMux()
-	mux.Handle("GET /orders/{id}", as("pages", func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "an order") }))
-	mux.Handle("GET /reports/{day}", as("reports", func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "a report") }))
+	mux.Handle("GET /orders/{id}", gatehttp.Class("pages", gatehttp.NewHandler(order, requests)))
+	mux.Handle("GET /reports/{day}", gatehttp.Class("reports", gatehttp.NewHandler(report, requests)))
 
 	w := httptest.NewRecorder()
 	mux.ServeHTTP(w, httptest.NewRequest("GET", "/orders/7", nil))
-	requests.Close() // as before the program ends
+	requests.Close() // as at a shutdown
 	refused := httptest.NewRecorder()
 	mux.ServeHTTP(refused, httptest.NewRequest("GET", "/orders/8", nil))
 	fmt.Println(w.Code, refused.Code, refused.Header().Get("Retry-After"))

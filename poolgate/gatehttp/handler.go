@@ -7,31 +7,29 @@ import (
 	"github.com/poolgate/poolgate/poolgate/gate"
 )
 
-// NewHandler returns a handler that takes a permit of g for each request before
-// it calls next, and gives it back when next returns or panics. A request that
-// is refused is answered as [WriteError] does. One whose context ends while it
-// waits, mostly because the client has gone, gives its place up and gets a 503
-// too.
+// NewHandler returns a handler that takes a permit of g for each request, calls
+// next, and releases the permit when next returns or panics. It answers a refused
+// request as [WriteError] does. A request whose context ends while it waits,
+// usually because the client has gone, leaves the queue and gets a 503 too.
 //
-// The permit's class is that of the request's context, see gate.WithClass, and
-// so a handler outside of this one can choose it. The work of a request begins
-// when it comes to the first NewHandler, see gate.WithStart, for every gate
-// that its context then passes: an overloaded one prefers the requests that have
-// just come. Among the gate's holders a request is known by the pattern of the
-// http.ServeMux that has matched it, if NewHandler is behind one; never by its
-// URL.
+// The permit has the class of the request's context, see [Class]. The first
+// NewHandler that a request passes records its start, see gate.WithStart, for all
+// gates that the context passes later: an overloaded gate prefers the requests
+// that started last. In gate.Gate.Holders a request appears as the pattern of the
+// http.ServeMux that matched it, if a mux calls NewHandler's handler, and never as
+// its URL.
 //
-// The http.ResponseWriter reaches next as it is: streaming, hijacking and
-// deadlines work as without a gate. The permit is held while an answer is
-// streamed. That of a hijacked connection is given back when next returns, even
-// if the connection goes on.
+// NewHandler passes the http.ResponseWriter on as it is, so streaming, hijacking
+// and deadlines work as without a gate. A request holds its permit while its
+// response is streamed. The permit of a hijacked connection is released when next
+// returns, even if the connection stays open.
 //
 // Give requests a gate of their own. Where next uses a database behind the same
-// gate, each request needs a second permit while it holds one, and when all are
-// held by requests these end with gate.ErrDeadlock.
+// gate, each request needs a second permit while it holds one, and when requests
+// hold all permits they fail with gate.ErrDeadlock.
 //
-// Where a permit is free, it costs a microsecond and four allocations, the copy
-// of the request among them. NewHandler panics if next or g is nil.
+// Where a permit is free, it costs a microsecond and four allocations, including
+// the copy of the request. NewHandler panics if next or g is nil.
 func NewHandler(next http.Handler, g *gate.Gate) http.Handler {
 	if next == nil || g == nil {
 		panic("gatehttp: NewHandler: the handler or the gate is nil")
@@ -64,11 +62,11 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.next.ServeHTTP(w, r.WithContext(ctx))
 }
 
-// pattern is what a request's permit is used for.
+// pattern describes a request as the holder of a permit.
 type pattern string
 
-// Statement returns the pattern, which is the program's own text. The permit is
-// held for as long as the request is being answered.
+// Statement returns the pattern, which is text of the program itself. A request
+// runs as long as it holds its permit.
 func (p pattern) Statement() (text string, running bool) {
 	if p == "" {
 		return "HTTP request", true
