@@ -106,8 +106,10 @@ func (s *callStack) String() string {
 // isInternal tells whether a function is not one that somebody who looks for
 // his own code wants to see.
 func isInternal(function string) bool {
-	if strings.HasPrefix(function, "runtime.") || strings.HasPrefix(function, "database/sql.") {
-		return true
+	for _, prefix := range []string{"runtime.", "database/sql.", "github.com/poolgate/poolgate/internal/goroutines."} {
+		if strings.HasPrefix(function, prefix) {
+			return true
+		}
 	}
 	rest, ours := strings.CutPrefix(function, "github.com/poolgate/poolgate/poolgate")
 	return ours && (rest[0] == '.' || rest[0] == '/') && !strings.Contains(rest, "_test.")
