@@ -341,7 +341,7 @@ func TestAdmission(t *testing.T) {
 		must(t, err)
 		short, cancel := context.WithTimeout(ctx, time.Millisecond)
 		defer cancel()
-		if _, err := db.ExecContext(short, "x"); err != context.DeadlineExceeded {
+		if _, err := db.ExecContext(short, "x"); !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, gate.ErrCanceled) {
 			t.Errorf("got %v", err)
 		}
 		must(t, conn.Close())
@@ -571,7 +571,7 @@ func TestClass(t *testing.T) {
 		}
 		short, cancel := context.WithTimeout(ctx, time.Millisecond)
 		defer cancel()
-		if _, err := view.ExecContext(short, "x"); err != context.DeadlineExceeded {
+		if _, err := view.ExecContext(short, "x"); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("a second one above the class's Max: %v", err)
 		}
 		_, err = db.ExecContext(ctx, "x")

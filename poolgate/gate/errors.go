@@ -1,6 +1,7 @@
 package gate
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -106,9 +107,10 @@ func Reasons() []Reason {
 	return all
 }
 
-// RejectedError is what [Gate.Acquire] returns when it refuses a permit. It
-// matches [ErrRejected] and its Reason. The counts are those of the moment of
-// the refusal, without the caller that was refused.
+// RejectedError is what [Gate.Acquire] returns when it gives no permit, unless the
+// context was done before. It matches [ErrRejected], its Reason and, for
+// ErrCanceled, the error of the context. The counts are those of that moment,
+// without the caller itself.
 type RejectedError struct {
 	// Reason is why: ErrQueueFull, ErrWaitTimeout and so on.
 	Reason Reason
@@ -136,6 +138,8 @@ type RejectedError struct {
 	// others, the refused caller among them, with the statement that each
 	// named and the stack where it stands.
 	Holders []HolderInfo
+
+	context error // the context's, for ErrCanceled
 }
 
 // Error says what was refused, why, and how to mend it.
@@ -163,6 +167,13 @@ func (e *RejectedError) Error() string {
 	case ErrPaused:
 		return fmt.Sprintf("gate: rejected: paused, and nobody has resumed it within %v; %d waiting%s",
 			e.Waited.Round(time.Microsecond), e.Waiting, e.inClass())
+	case ErrCanceled:
+		text := fmt.Sprintf("gate: rejected: %v after a wait of %v for a permit, %d of %d in flight and %d waiting%s",
+			e.context, e.Waited.Round(time.Microsecond), e.InFlight, e.Limit, e.Waiting, e.inClass())
+		if errors.Is(e.context, context.DeadlineExceeded) {
+			text += "; give it more time, send less at once, or look for a holder that does not let go"
+		}
+		return text
 	case ErrUnknownClass:
 		return fmt.Sprintf("gate: rejected: unknown class %q; the gate has %q, and Config.Classes adds others", e.Class, e.Classes)
 	}
@@ -206,5 +217,10 @@ func (e *RejectedError) retry() string {
 // Is reports whether target is ErrRejected.
 func (e *RejectedError) Is(target error) bool { return target == ErrRejected }
 
-// Unwrap returns the reason.
-func (e *RejectedError) Unwrap() error { return e.Reason }
+// Unwrap returns the reason, and for ErrCanceled the context's error too.
+func (e *RejectedError) Unwrap() []error {
+	if e.context != nil {
+		return []error{e.Reason, e.context}
+	}
+	return []error{e.Reason}
+}

@@ -70,14 +70,15 @@ func New(config Config) (*Gate, error) {
 	return g, nil
 }
 
-// Acquire returns a permit, waiting for one if it must. It returns ctx.Err()
-// if ctx is done, even where a permit is free, or ends while waiting, and
-// otherwise a [*RejectedError] if the gate refuses:
+// Acquire returns a permit, waiting for one if it must. It returns ctx.Err() if
+// ctx is done already, even where a permit is free, and otherwise a
+// [*RejectedError] if it gives none:
 //
 //   - ErrQueueFull at once, and ErrDeadline if the wait that is to be expected
 //     and the work after it would take longer than ctx allows,
 //   - ErrWaitTimeout after Config.MaxWait,
 //   - ErrShed while the gate is overloaded, where Config.Shed says so,
+//   - ErrCanceled if ctx ends while it waits: the error matches ctx.Err() too,
 //   - ErrDeadlock if nobody who could let it in ever will,
 //   - ErrPaused in place of all these while the gate is paused,
 //   - ErrClosed when it is closed.
@@ -216,21 +217,19 @@ func (g *Gate) wait(ctx context.Context, w *waiter) (Permit, time.Duration, erro
 	case <-ctx.Done():
 		g.mu.Lock()
 		if w.queued {
-			waited := g.dequeue(w, g.now())
-			w.class.counts.Canceled++
-			g.serve(w.since + waited) // its weight may have been in the way
+			now := g.now()
+			canceled := g.cancel(w, now)
+			g.serve(now) // its weight may have been in the way
 			g.unlock()
 			g.recycle(w)
-			return Permit{}, waited, ctx.Err()
+			return Permit{}, canceled.Waited, canceled
 		}
 		g.mu.Unlock()
 		<-w.ready // resolved before we had the lock: it is about to be sent
 	}
 	h, refused, since := w.hold, w.refused, w.since
 	g.recycle(w)
-	err := ctx.Err()
-	switch {
-	case refused != nil:
+	if refused != nil {
 		if refused.Reason == ErrDeadlock {
 			for i := range refused.Holders {
 				refused.Holders[i].complete()
@@ -238,13 +237,10 @@ func (g *Gate) wait(ctx context.Context, w *waiter) (Permit, time.Duration, erro
 			addStacks(refused.Holders)
 		}
 		return Permit{}, refused.Waited, refused
-	case h == nil:
-		return Permit{}, g.now() - since, err
 	}
 	p, waited := Permit{h, h.turn}, h.since-since // which nobody else changes before it is released
-	if err != nil {
-		g.decline(p) // granted, and cancelled before it was looked at
-		return Permit{}, waited, err
+	if err := ctx.Err(); err != nil {
+		return Permit{}, waited, g.decline(p, waited, err) // granted, and canceled before it was looked at
 	}
 	return p, waited, nil
 }
@@ -318,17 +314,22 @@ func (g *Gate) releaseLong(h *hold, now time.Duration) {
 	}
 }
 
-// decline gives back a permit that was granted but not used: the next waiter
-// gets it, in Chunked mode within the same wave. It stays counted as acquired, so
-// that no count ever falls.
-func (g *Gate) decline(p Permit) {
+// decline gives back a permit that was granted but not used, since its context
+// has ended meanwhile with err, and returns the caller's error. The next waiter
+// gets the permit, in Chunked mode within the same wave. It stays counted as
+// acquired, so that no count ever falls.
+func (g *Gate) decline(p Permit, waited time.Duration, err error) *RejectedError {
 	g.mu.Lock()
 	defer g.unlock()
-	if p.hold.class != g.lane {
+	c := p.hold.class
+	if c != g.lane {
 		g.wave -= p.hold.weight
 	}
 	g.giveBack(p.hold)
+	e := g.rejection(c, ErrCanceled, waited)
+	e.context = err
 	g.serve(g.now())
+	return e
 }
 
 // now is the time on the gate's own clock, which costs half of time.Now.

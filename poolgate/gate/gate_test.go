@@ -280,6 +280,14 @@ func (c *flipCtx) Err() error {
 	return nil
 }
 
+// canceledWhileWaiting reports whether err is that of a caller whose context
+// ended, with its error, while it waited.
+func canceledWhileWaiting(err, context error) bool {
+	rejected, ok := errors.AsType[*gate.RejectedError](err)
+	return ok && rejected.Reason == gate.ErrCanceled && errors.Is(err, context) &&
+		errors.Is(err, gate.ErrCanceled) && errors.Is(err, gate.ErrRejected) && !errors.Is(err, gate.ErrDeadline)
+}
+
 func TestCancellation(t *testing.T) {
 	inBubble(t, "a context that is done beats a free permit", func(t *testing.T) {
 		g := newGate(t, gate.Config{Limit: 1})
@@ -302,7 +310,7 @@ func TestCancellation(t *testing.T) {
 		third := call(t.Context(), g)
 		cancel()
 		synctest.Wait()
-		if second.err != context.Canceled {
+		if !canceledWhileWaiting(second.err, context.Canceled) {
 			t.Fatalf("got %v", second.err)
 		}
 		p.Release()
@@ -315,7 +323,7 @@ func TestCancellation(t *testing.T) {
 		third.permit.Release()
 	})
 
-	inBubble(t, "a deadline ends the wait with the context's own error", func(t *testing.T) {
+	inBubble(t, "a deadline ends the wait", func(t *testing.T) {
 		g := newGate(t, gate.Config{Limit: 1})
 		p := acquire(t, g)
 		ctx, cancel := context.WithTimeout(t.Context(), 70*time.Millisecond)
@@ -323,10 +331,50 @@ func TestCancellation(t *testing.T) {
 		c := call(ctx, g)
 		time.Sleep(70 * time.Millisecond)
 		synctest.Wait()
-		if c.err != context.DeadlineExceeded || c.after != 70*time.Millisecond {
+		if !canceledWhileWaiting(c.err, context.DeadlineExceeded) || c.after != 70*time.Millisecond {
 			t.Errorf("got %v after %v", c.err, c.after)
 		}
 		p.Release()
+	})
+
+	inBubble(t, "the error says of which class it was, how many waited and for how long", func(t *testing.T) {
+		g := newGate(t, gate.Config{Limit: 3, Classes: []gate.Class{{Name: "web", Max: 1}}})
+		web := gate.WithClass(t.Context(), "web")
+		p := callWith(web, g, gate.Request{}).permit
+		ctx, cancel := context.WithTimeout(web, 300*time.Millisecond)
+		defer cancel()
+		c := call(ctx, g)
+		behind := call(web, g)
+		time.Sleep(300 * time.Millisecond)
+		synctest.Wait()
+		rejected, ok := errors.AsType[*gate.RejectedError](c.err)
+		if !ok || !canceledWhileWaiting(c.err, context.DeadlineExceeded) || rejected.Class != "web" || rejected.Waited != 300*time.Millisecond ||
+			rejected.Limit != 3 || rejected.InFlight != 1 || rejected.Waiting != 1 {
+			t.Fatalf("got %+v", rejected)
+		}
+		for _, word := range []string{"context deadline exceeded", "300ms", `1 waiting in class "web"`, "give it more time"} {
+			if !strings.Contains(c.err.Error(), word) {
+				t.Errorf("%q does not say %q", c.err, word)
+			}
+		}
+		if s := g.Stats(); s.Canceled != 1 || s.Refused() != 0 {
+			t.Errorf("stats: %+v", s)
+		}
+		p.Release()
+		synctest.Wait()
+		behind.permit.Release()
+	})
+
+	inBubble(t, "a pause does not hide that the context ended", func(t *testing.T) {
+		g := newGate(t, gate.Config{Limit: 1})
+		g.Pause()
+		ctx, cancel := context.WithCancel(t.Context())
+		c := call(ctx, g)
+		cancel()
+		synctest.Wait()
+		if !canceledWhileWaiting(c.err, context.Canceled) || errors.Is(c.err, gate.ErrPaused) {
+			t.Errorf("got %v", c.err)
+		}
 	})
 
 	inBubble(t, "a waiter whose context has ended is never served", func(t *testing.T) {
@@ -336,7 +384,7 @@ func TestCancellation(t *testing.T) {
 		next := call(t.Context(), g)
 		p.Release()
 		synctest.Wait()
-		if expired.err != context.Canceled || !next.holds() {
+		if !canceledWhileWaiting(expired.err, context.Canceled) || !next.holds() {
 			t.Fatalf("expired: %v; next: %v", expired.err, next.err)
 		}
 		if s := g.Stats(); s.Acquired != 2 || s.Canceled != 1 {
@@ -354,7 +402,7 @@ func TestCancellation(t *testing.T) {
 			a.Release()
 			b.Release()
 			synctest.Wait()
-			if cancelled.err != context.Canceled || !next.holds() || !last.holds() {
+			if !canceledWhileWaiting(cancelled.err, context.Canceled) || !next.holds() || !last.holds() {
 				t.Fatalf("cancelled: %v; next: %v; last: %v", cancelled.err, next.holds(), last.holds())
 			}
 			// No count may fall, so what it was given stays counted.

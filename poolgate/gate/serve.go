@@ -106,9 +106,7 @@ func (g *Gate) admit(c *class, now time.Duration) bool {
 	waited := now - w.since
 	switch {
 	case w.ctx.Err() != nil:
-		g.dequeue(w, now)
-		c.counts.Canceled++
-		g.resolve(w, nil)
+		g.resolve(w, g.cancel(w, now))
 		return false
 	case waited >= c.MaxWait && g.refuse(w, now, ErrWaitTimeout): // the timer is late
 		return false
@@ -131,7 +129,7 @@ func (g *Gate) admit(c *class, now time.Duration) bool {
 }
 
 // resolve ends the wait of w, which has left its queue: with a refusal if there is
-// one, with the permit that it was given, or else because its context has ended.
+// one, otherwise with the permit that it was given.
 func (g *Gate) resolve(w *waiter, refused *RejectedError) {
 	w.refused = refused
 	if g.lastResolved == nil {
@@ -240,6 +238,14 @@ func (g *Gate) rejectWaiter(w *waiter, now time.Duration, reason Reason) *Reject
 	return g.reject(w.class, reason, g.dequeue(w, now))
 }
 
+// cancel takes w out of its queue, since its context has ended, and returns its
+// error.
+func (g *Gate) cancel(w *waiter, now time.Duration) *RejectedError {
+	e := g.rejectWaiter(w, now, ErrCanceled)
+	e.context = w.ctx.Err()
+	return e
+}
+
 // enqueue puts a waiter for ctx at the end of its class's queue.
 func (g *Gate) enqueue(ctx context.Context, c *class, r Request) *waiter {
 	w := g.pool.Get().(*waiter)
@@ -289,7 +295,15 @@ func (g *Gate) dequeue(w *waiter, now time.Duration) time.Duration {
 
 // reject counts a refusal and returns its error.
 func (g *Gate) reject(c *class, reason Reason, waited time.Duration) *RejectedError {
-	if g.paused && !g.closed && reason != ErrTooHeavy {
+	e := g.rejection(c, reason, waited)
+	c.countRefusal(e.Reason, g.now())
+	return e
+}
+
+// rejection returns the error of a caller of c. While the gate is paused that is
+// the reason why a wait ends.
+func (g *Gate) rejection(c *class, reason Reason, waited time.Duration) *RejectedError {
+	if g.paused && !g.closed && reason != ErrTooHeavy && reason != ErrCanceled {
 		reason = ErrPaused
 	}
 	e := &RejectedError{
@@ -304,10 +318,9 @@ func (g *Gate) reject(c *class, reason Reason, waited time.Duration) *RejectedEr
 		e.Limit, e.InFlight = g.laneSize(), c.inFlight
 	}
 	switch reason {
-	case ErrQueueFull, ErrWaitTimeout, ErrDeadline, ErrShed:
+	case ErrQueueFull, ErrWaitTimeout, ErrDeadline, ErrShed, ErrCanceled:
 		e.RetryAfter = g.lastWait
 	}
-	c.countRefusal(reason, g.now())
 	return e
 }
 

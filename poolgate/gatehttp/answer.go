@@ -10,8 +10,9 @@ import (
 )
 
 // WriteError answers with status 503 and a Retry-After header if err is or wraps
-// a refusal by a gate, and with status 500 otherwise. The body has the text of the
-// status and nothing of err.
+// a [*gate.RejectedError]: the gate refused, or the context ended while the caller
+// waited for a permit. It answers any other error with status 500. The body has
+// the text of the status and nothing of err.
 func WriteError(w http.ResponseWriter, err error) {
 	status := http.StatusInternalServerError
 	if SetRetryAfter(w.Header(), err) {

@@ -1,12 +1,14 @@
 package gatehttp_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/poolgate/poolgate/poolgate/gate"
@@ -38,6 +40,42 @@ func TestWriteError(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestACallerWhoseDeadlineEndsWhileItWaitsGetsA503(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, err := gate.New(gate.Config{Limit: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := g.Acquire(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer p.Release()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, err = g.Acquire(ctx)
+		w := httptest.NewRecorder()
+		gatehttp.WriteError(w, fmt.Errorf("loading: %w", err))
+		if w.Code != 503 || w.Header().Get("Retry-After") == "" {
+			t.Errorf("got %d, %v after %v", w.Code, w.Header(), err)
+		}
+
+		w = httptest.NewRecorder()
+		late := httptest.NewRequest("GET", "/", nil)
+		gatehttp.NewHandler(http.NotFoundHandler(), g).ServeHTTP(w, late.WithContext(ctx)) // done on arrival
+		if w.Code != 503 {
+			t.Errorf("a request that comes too late: got %d", w.Code)
+		}
+		gone, leave := context.WithTimeout(t.Context(), time.Second)
+		defer leave()
+		w = httptest.NewRecorder()
+		gatehttp.NewHandler(http.NotFoundHandler(), g).ServeHTTP(w, late.WithContext(gone))
+		if w.Code != 503 || w.Header().Get("Retry-After") == "" {
+			t.Errorf("a request that waits too long: got %d, %v", w.Code, w.Header())
+		}
+	})
 }
 
 func TestSetRetryAfter(t *testing.T) {

@@ -8,9 +8,10 @@ import (
 )
 
 // NewHandler returns a handler that takes a permit of g for each request, calls
-// next, and releases the permit when next returns or panics. It answers a refused
-// request as [WriteError] does. A request whose context ends while it waits,
-// usually because the client has gone, leaves the queue and gets a 503 too.
+// next, and releases the permit when next returns or panics. It answers a request
+// that gets no permit as [WriteError] does, also if its context ends while it
+// waits, usually because the client has gone. A request whose context is done on
+// arrival gets a 503 too.
 //
 // The permit has the class of the request's context, see [Class]. The first
 // NewHandler that a request passes records its start, see gate.WithStart, for all
@@ -48,13 +49,9 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		ctx = gate.WithStart(ctx, time.Now())
 	}
 	permit, err := h.gate.AcquireWith(ctx, gate.Request{Holder: pattern(r.Pattern)})
-	switch {
-	case err == nil:
-	case ctx.Err() != nil:
-		w.WriteHeader(http.StatusServiceUnavailable)
-		return
-	default:
-		WriteError(w, err)
+	if err != nil { // the gate's, or that of a context that was done on arrival
+		SetRetryAfter(w.Header(), err)
+		http.Error(w, http.StatusText(http.StatusServiceUnavailable), http.StatusServiceUnavailable)
 		return
 	}
 	defer permit.Release()

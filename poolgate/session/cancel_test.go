@@ -100,7 +100,9 @@ func TestCancellation(t *testing.T) {
 			must(t, session.Run(background, func(ctx context.Context) error {
 				short, cancel := context.WithTimeout(ctx, 20*time.Millisecond)
 				defer cancel()
-				is(t, insert(short, session.DB(ctx, small.DB), "a"), context.DeadlineExceeded)
+				err := insert(short, session.DB(ctx, small.DB), "a")
+				is(t, err, context.DeadlineExceeded)
+				is(t, err, gate.ErrCanceled)
 				permit.Release()
 				return insert(ctx, session.DB(ctx, small.DB), "b")
 			}))

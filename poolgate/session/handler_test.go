@@ -333,7 +333,7 @@ func TestHandler(t *testing.T) {
 					s.Close()
 				})
 				run("a refusal by the gate is a 503 that says when to come again", func(t *testing.T, db *fixture) {
-					small, err := poolgate.Wrap(db.Inner(), poolgate.Config{Gate: gate.Config{Limit: 1, MaxWait: 10 * time.Millisecond}})
+					small, err := poolgate.Wrap(db.Inner(), poolgate.Config{Gate: gate.Config{Limit: 1, MaxWait: 100 * time.Millisecond}})
 					must(t, err)
 					defer small.Close()
 					permit, err := small.Gate().Acquire(context.Background())
@@ -348,6 +348,15 @@ func TestHandler(t *testing.T) {
 					if after := a.Header.Get("Retry-After"); after != "1" {
 						t.Errorf("Retry-After is %q", after)
 					}
+					a, _ = write(t, db, func(w http.ResponseWriter, r *http.Request) { // a deadline ends while it waits
+						ctx, cancel := context.WithTimeout(r.Context(), time.Millisecond)
+						defer cancel()
+						if err := insert(ctx, session.DB(ctx, small.DB), "a"); err != nil {
+							is(t, err, context.DeadlineExceeded)
+							http.Error(w, "no database", 500)
+						}
+					})
+					a.is(t, 503, "no database\n")
 					a, _ = write(t, db, func(w http.ResponseWriter, r *http.Request) { // in a hook
 						session.From(r.Context()).BeforeCommit(func(ctx context.Context) error {
 							return insert(ctx, session.DB(ctx, small.DB), "a")

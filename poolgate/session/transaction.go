@@ -100,15 +100,29 @@ func (t *transaction) begin(ctx context.Context) error {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	switch {
-	case errors.Is(err, gate.ErrRejected):
+	case errors.Is(err, gate.ErrRejected) && !errors.Is(err, gate.ErrCanceled):
 		u.refused = err
 	case u.closed:
 		return ErrClosed
 	case u.ctx.Err() != nil:
-		return u.ctx.Err()
+		return u.ended(u.ctx.Err(), err)
 	case ctx.Err() != nil:
-		return ctx.Err()
+		return u.ended(ctx.Err(), err)
 	}
+	return err
+}
+
+// ended returns the error of a transaction that could not begin, with err,
+// because a context ended. If it ended during a wait for a permit, the error says
+// so too. It is called with u.mu held.
+func (u *unit) ended(because, err error) error {
+	if !errors.Is(err, gate.ErrCanceled) {
+		return because
+	}
+	if !errors.Is(err, because) { // the transaction's own context was canceled
+		err = fmt.Errorf("session: %w: %w", because, err)
+	}
+	u.refused = err
 	return err
 }
 

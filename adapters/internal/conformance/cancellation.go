@@ -176,7 +176,7 @@ func testCancellation(t *testing.T, d Driver) {
 		eventually(t, "all wait", func() bool { return f.Gate().Stats().Waiting == len(waits) })
 		cancel()
 		for range waits {
-			if err := <-failed; !errors.Is(err, context.Canceled) || errors.Is(err, gate.ErrRejected) {
+			if err := <-failed; !errors.Is(err, context.Canceled) || !errors.Is(err, gate.ErrCanceled) {
 				t.Errorf("got %v", err)
 			}
 		}
