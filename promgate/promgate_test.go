@@ -1,0 +1,209 @@
+package promgate_test
+
+import (
+	"context"
+	"fmt"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"go.uber.org/goleak"
+
+	"github.com/poolgate/poolgate/poolgate/gate"
+	"github.com/poolgate/poolgate/promgate"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func newGate(t testing.TB, config gate.Config) *gate.Gate {
+	t.Helper()
+	g, err := gate.New(config)
+	must(t, err)
+	return g
+}
+
+func TestCollector(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		orders := newGate(t, gate.Config{Limit: 2, LeakAfter: time.Second, OutOfBand: gate.NoOutOfBand,
+			Classes: []gate.Class{{Name: "web", MaxWaiting: 1}}})
+		stock := newGate(t, gate.Config{Limit: 7})
+		c, err := promgate.New(map[string]*gate.Gate{"stock": stock, "orders": orders})
+		must(t, err)
+		registry := prometheus.NewPedanticRegistry() // which checks what is collected against Describe
+		must(t, registry.Register(c))
+
+		web := gate.WithClass(t.Context(), "web")
+		first, err := orders.Acquire(web)
+		must(t, err)
+		second, err := orders.Acquire(web)
+		must(t, err)
+		leaving, leave := context.WithCancel(web)
+		go orders.Acquire(leaving)
+		synctest.Wait()
+		orders.Acquire(web)                                     // queue full
+		orders.Acquire(gate.WithClass(t.Context(), "a secret")) // unknown class
+		time.Sleep(3 * time.Second)                             // two leaks, and a waiter of three seconds
+
+		must(t, testutil.GatherAndCompare(registry, strings.NewReader(`
+# HELP poolgate_gate_in_flight Permits that are out.
+# TYPE poolgate_gate_in_flight gauge
+poolgate_gate_in_flight{db_client_connection_pool_name="orders",poolgate_class="default"} 0
+poolgate_gate_in_flight{db_client_connection_pool_name="orders",poolgate_class="out-of-band"} 0
+poolgate_gate_in_flight{db_client_connection_pool_name="orders",poolgate_class="web"} 2
+poolgate_gate_in_flight{db_client_connection_pool_name="stock",poolgate_class="default"} 0
+poolgate_gate_in_flight{db_client_connection_pool_name="stock",poolgate_class="out-of-band"} 0
+# HELP poolgate_gate_leaks_total Permits that were held longer than LeakAfter.
+# TYPE poolgate_gate_leaks_total counter
+poolgate_gate_leaks_total{db_client_connection_pool_name="orders",poolgate_class="default"} 0
+poolgate_gate_leaks_total{db_client_connection_pool_name="orders",poolgate_class="out-of-band"} 0
+poolgate_gate_leaks_total{db_client_connection_pool_name="orders",poolgate_class="web"} 2
+poolgate_gate_leaks_total{db_client_connection_pool_name="stock",poolgate_class="default"} 0
+poolgate_gate_leaks_total{db_client_connection_pool_name="stock",poolgate_class="out-of-band"} 0
+# HELP poolgate_gate_limit Permits that may be out at once.
+# TYPE poolgate_gate_limit gauge
+poolgate_gate_limit{db_client_connection_pool_name="orders"} 2
+poolgate_gate_limit{db_client_connection_pool_name="stock"} 7
+# HELP poolgate_gate_oldest_wait_seconds How long the longest waiter has waited.
+# TYPE poolgate_gate_oldest_wait_seconds gauge
+poolgate_gate_oldest_wait_seconds{db_client_connection_pool_name="orders",poolgate_class="default"} 0
+poolgate_gate_oldest_wait_seconds{db_client_connection_pool_name="orders",poolgate_class="out-of-band"} 0
+poolgate_gate_oldest_wait_seconds{db_client_connection_pool_name="orders",poolgate_class="web"} 3
+poolgate_gate_oldest_wait_seconds{db_client_connection_pool_name="stock",poolgate_class="default"} 0
+poolgate_gate_oldest_wait_seconds{db_client_connection_pool_name="stock",poolgate_class="out-of-band"} 0
+`), "poolgate_gate_in_flight", "poolgate_gate_leaks_total", "poolgate_gate_limit", "poolgate_gate_oldest_wait_seconds"))
+
+		leave()
+		synctest.Wait()
+		first.Release()
+		second.Release()
+		page := scrape(registry)
+		for _, line := range []string{
+			`poolgate_gate_refusals_total{db_client_connection_pool_name="orders",error_type="queue_full",poolgate_class="web"} 1`,
+			`poolgate_gate_refusals_total{db_client_connection_pool_name="orders",error_type="unknown_class",poolgate_class=""} 1`,
+			`poolgate_gate_wait_time_seconds_count{db_client_connection_pool_name="orders",error_type="",poolgate_class="web"} 2`,
+			`poolgate_gate_wait_time_seconds_count{db_client_connection_pool_name="orders",error_type="queue_full",poolgate_class="web"} 1`,
+			`poolgate_gate_wait_time_seconds_sum{db_client_connection_pool_name="orders",error_type="context.Canceled",poolgate_class="web"} 3`,
+			`poolgate_gate_wait_time_seconds_count{db_client_connection_pool_name="orders",error_type="unknown_class",poolgate_class=""} 1`,
+			`poolgate_gate_hold_time_seconds_sum{db_client_connection_pool_name="orders",poolgate_class="web"} 6`,
+			`poolgate_gate_hold_time_seconds_bucket{db_client_connection_pool_name="orders",poolgate_class="web",le="2"} 0`,
+			`poolgate_gate_hold_time_seconds_bucket{db_client_connection_pool_name="orders",poolgate_class="web",le="5"} 2`,
+		} {
+			if !strings.Contains(page, line+"\n") {
+				t.Errorf("there is no %s in\n%s", line, page)
+			}
+		}
+		if strings.Contains(page, "a secret") {
+			t.Error("the name of an unknown class is a label")
+		}
+		if problems, err := testutil.GatherAndLint(registry); err != nil || len(problems) > 0 {
+			t.Errorf("%v, %v", problems, err)
+		}
+
+		c.Close()
+		p, err := orders.Acquire(web)
+		must(t, err)
+		p.Release()
+		if after := scrape(registry); !strings.Contains(after, `poolgate_gate_wait_time_seconds_count{db_client_connection_pool_name="orders",error_type="",poolgate_class="web"} 2`+"\n") {
+			t.Errorf("after Close a permit is observed:\n%s", after)
+		}
+	})
+}
+
+func scrape(r *prometheus.Registry) string {
+	w := httptest.NewRecorder()
+	promhttp.HandlerFor(r, promhttp.HandlerOpts{}).ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	return w.Body.String()
+}
+
+// The alerts of the example look at metrics of gates, most of which the collector
+// has under the same names.
+func TestAlertsFit(t *testing.T) {
+	g := newGate(t, gate.Config{Limit: 1})
+	c, err := promgate.New(map[string]*gate.Gate{"orders": g})
+	must(t, err)
+	p, err := g.Acquire(t.Context())
+	must(t, err)
+	p.Release()
+	registry := prometheus.NewPedanticRegistry()
+	must(t, registry.Register(c))
+	page := scrape(registry)
+	alerts, err := os.ReadFile("../examples/tracing/alerts.yml")
+	must(t, err)
+	used := 0
+	for _, name := range []string{"poolgate_gate_refusals_total", "poolgate_gate_wait_time_seconds_bucket",
+		"poolgate_gate_hold_time_seconds_sum", "poolgate_gate_leaks_total", "poolgate_gate_in_flight", "poolgate_gate_limit"} {
+		if strings.Contains(string(alerts), name) {
+			used++
+		}
+		if !strings.Contains(page, "\n"+name+"{") {
+			t.Errorf("there is no %s", name)
+		}
+	}
+	if used < 5 {
+		t.Errorf("the alerts use %d of the names", used)
+	}
+}
+
+func TestNewRefuses(t *testing.T) {
+	if c, err := promgate.New(nil); err == nil {
+		t.Errorf("without gates: %v", c)
+	}
+	if c, err := promgate.New(map[string]*gate.Gate{"orders": nil}); err == nil || !strings.Contains(err.Error(), `"orders"`) {
+		t.Errorf("with a nil gate: %v, %v", c, err)
+	}
+}
+
+func ExampleNew() {
+	g, err := gate.New(gate.Config{Limit: 40})
+	if err != nil {
+		panic(err)
+	}
+	c, err := promgate.New(map[string]*gate.Gate{"orders": g})
+	if err != nil {
+		panic(err)
+	}
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(c)
+
+	permit, _ := g.Acquire(context.Background())
+	defer permit.Release()
+	page := httptest.NewRecorder()
+	promhttp.HandlerFor(registry, promhttp.HandlerOpts{}).ServeHTTP(page, httptest.NewRequest("GET", "/metrics", nil))
+	for line := range strings.Lines(page.Body.String()) {
+		if strings.HasPrefix(line, "poolgate_gate_limit") {
+			fmt.Print(line)
+		}
+	}
+	// Output: poolgate_gate_limit{db_client_connection_pool_name="orders"} 40
+}
+
+func BenchmarkAcquire(b *testing.B) {
+	for _, collected := range []bool{false, true} {
+		b.Run(fmt.Sprintf("collected=%v", collected), func(b *testing.B) {
+			g := newGate(b, gate.Config{Limit: 1})
+			if collected {
+				c, err := promgate.New(map[string]*gate.Gate{"orders": g})
+				must(b, err)
+				defer c.Close()
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				p, _ := g.Acquire(b.Context())
+				p.Release()
+			}
+		})
+	}
+}
