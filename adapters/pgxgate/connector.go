@@ -1,18 +1,50 @@
 package pgxgate
 
 import (
+	"cmp"
+	"context"
 	"database/sql/driver"
 	"fmt"
+	"maps"
+	"strconv"
+	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgconn/ctxwatch"
 	"github.com/jackc/pgx/v5/stdlib"
+
+	"github.com/poolgate/poolgate/adapters/internal/dsn"
+	"github.com/poolgate/poolgate/adapters/internal/socket"
 )
 
-// A Connector opens the connections of a pool, as [Open] does it, for whoever
-// wraps it before he hands it to sql.OpenDB. It is safe for concurrent use.
+const (
+	// DefaultPingAfter is Connector.PingAfter where that is 0.
+	DefaultPingAfter = time.Second
+
+	// DefaultPingTimeout is Connector.PingTimeout where that is 0.
+	DefaultPingTimeout = 500 * time.Millisecond
+)
+
+// A Connector opens the connections of a pool, each a [Conn], as [Open] does,
+// for code that wraps them before it makes a pool. It is safe for concurrent
+// use, but its fields must not be changed once it is used.
 type Connector struct {
-	driver.Connector
-	config *pgx.ConnConfig
+	// PingAfter is how long a connection may be idle without a ping when it is
+	// used again. If it is negative, a ping is sent only on a connection on
+	// which there is something to read, or that was idle when another was
+	// found dead.
+	PingAfter time.Duration
+
+	// PingTimeout is how long that ping may take before the connection is
+	// taken for dead. It is cut to half of the time that the caller's context
+	// leaves.
+	PingTimeout time.Duration
+
+	config  *pgx.ConnConfig
+	check   dsn.ClientCheck
+	silence socket.Silence
 }
 
 // NewConnector returns the connector for a data source name, or the error that
@@ -22,17 +54,98 @@ func NewConnector(name string) (*Connector, error) {
 	if err != nil {
 		return nil, fmt.Errorf("pgxgate: %w", err)
 	}
-	return &Connector{stdlib.GetConnector(*config, stdlib.OptionShouldPing(shouldPing)), config}, nil
+	c := &Connector{config: config}
+	_, set := config.RuntimeParams[dsn.ClientCheckSetting]
+	if set || strings.Contains(config.RuntimeParams["options"], dsn.ClientCheckSetting) {
+		c.check.Off()
+	}
+	return c, nil
+}
+
+// Driver returns pgx's driver.
+func (c *Connector) Driver() driver.Driver { return stdlib.GetDefaultDriver() }
+
+// Connect connects.
+func (c *Connector) Connect(ctx context.Context) (driver.Conn, error) {
+	check := c.check.Wanted()
+	conn, err := c.connect(ctx, check)
+	if check && c.check.Refused(err) {
+		conn, err = c.connect(ctx, false)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return conn, nil
+}
+
+// connect connects, and asks for the setting of ClientCheck if check says so.
+func (c *Connector) connect(ctx context.Context, check bool) (*Conn, error) {
+	config := *c.config
+	line := &socket.Line{Dial: socket.DialFunc(config.DialFunc)}
+	watcher := &watcher{}
+	config.DialFunc = line.DialContext
+	config.BuildContextWatcherHandler = func(pg *pgconn.PgConn) ctxwatch.Handler {
+		watcher.pg, watcher.socket = pg, socket.Of(pg.Conn())
+		return watcher
+	}
+	// A host that refuses the setting must not have another of several tried.
+	several := c.severalHosts()
+	if check && !several {
+		config.RuntimeParams = maps.Clone(config.RuntimeParams)
+		config.RuntimeParams[dsn.ClientCheckSetting] = strconv.FormatInt(socket.CheckInterval.Milliseconds(), 10)
+	}
+	opened, err := stdlib.GetConnector(config, stdlib.OptionShouldPing(never)).Connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	inner := opened.(*stdlib.Conn)
+	conn := &Conn{
+		connector: c,
+		inner:     inner,
+		pg:        inner.Conn().PgConn(),
+		line:      line,
+		watcher:   watcher,
+	}
+	conn.socket = line.Established(conn.pg.Conn())
+	if check && several {
+		set := "set " + dsn.ClientCheckSetting + " = " + strconv.FormatInt(socket.CheckInterval.Milliseconds(), 10)
+		if _, err := conn.ExecContext(ctx, set, nil); err != nil && conn.pg.IsClosed() {
+			conn.Close()
+			return nil, err
+		}
+	}
+	conn.checkout, conn.heard = conn.socket.Sent(), time.Now()
+	return conn, nil
+}
+
+// never is for pgx, in whose place the Conn pings.
+func never(context.Context, stdlib.ShouldPingParams) bool { return false }
+
+func (c *Connector) ping(send func() error) socket.Ping {
+	return socket.Ping{
+		After:   cmp.Or(c.PingAfter, DefaultPingAfter),
+		Timeout: cmp.Or(c.PingTimeout, DefaultPingTimeout),
+		Send:    send,
+	}
+}
+
+// severalHosts reports whether the name has several servers, which are tried in
+// turn.
+func (c *Connector) severalHosts() bool {
+	for _, fallback := range c.config.Fallbacks {
+		if fallback.Host != c.config.Host || fallback.Port != c.config.Port {
+			return true
+		}
+	}
+	return false
 }
 
 // Server returns the host's name or address, or the folder of its Unix socket,
 // and the port. Where the name has several, which are tried in turn, it returns
 // "" and 0.
 func (c *Connector) Server() (host string, port int) {
-	for _, fallback := range c.config.Fallbacks {
-		if fallback.Host != c.config.Host || fallback.Port != c.config.Port {
-			return "", 0
-		}
+	if c.severalHosts() {
+		return "", 0
 	}
 	return c.config.Host, int(c.config.Port)
 }

@@ -23,10 +23,6 @@
 // The errors of the server arrive as *pgconn.PgError, which has the SQLSTATE.
 // The package documentation of adapters/pqgate has the same list for lib/pq.
 //
-//   - A statement whose context ends returns the context's error. pgx gives the
-//     connection up and has the server cancel the statement in the background:
-//     for a moment more statements can be at work than the limit says, and the
-//     next caller needs a new connection.
 //   - Statements are prepared, described and remembered by their text, for each
 //     connection. After an ALTER TABLE a SELECT * fails once on each connection
 //     (0A000), and arguments may be sent as the type that a column had before;
@@ -40,15 +36,40 @@
 //   - sslmode is "prefer" unless the DSN says otherwise: without encryption if
 //     the server has none.
 //
-// # What is mended
+// # What pgxgate changes
 //
-//   - A connection that the server closed while it was idle is found out before
-//     it is used, on Unix systems at any time, elsewhere if it was idle for a
-//     second; pgx by itself has only the latter. Without that, a restart of the
-//     server would fail one statement on each connection.
+//   - A statement whose context ends is canceled on the server. If the server
+//     answers within 150 ms, the connection is kept; pgx by itself closes it, and
+//     leaves the statement running for a moment. The error is the context's in
+//     either case. Calls of pgx's own connection inside [poolgate.Raw] end as
+//     with pgx alone.
+//   - After these 150 ms the call returns, also if the server or the network
+//     says nothing at all. That holds for every call: Query and its rows, Exec,
+//     Prepare, BEGIN, COMMIT, ROLLBACK, Ping, and connecting.
+//   - A connection that was lost, or given up in the middle of a statement, is
+//     closed in the background, and its permit comes back only when the server
+//     has ended the process for it. Connections are opened with
+//     client_connection_check_interval=500ms, where the server accepts that and
+//     the DSN does not set it, so that the server notices even in the middle of
+//     a statement that cannot be canceled. The wait takes ten seconds at most,
+//     and about a second if the server cannot be reached.
+//   - A statement whose connection is lost after it was sent, and a COMMIT, is
+//     not sent again, and returns [poolgate.ErrOutcomeUnknown].
+//     driver.ErrBadConn means that nothing was sent, and another connection is
+//     tried.
+//   - An idle connection that the server has closed is found before it is used,
+//     on Unix systems without a round trip. One whose peer has vanished without
+//     a word is found by a ping, which is sent if it was idle for a second
+//     ([Connector].PingAfter) and takes half a second at most (PingTimeout).
+//     Those that have been idle for as long are then dropped without a ping.
+//   - A transaction whose context ends is rolled back, and its connection kept.
+//   - A connection that comes back inside a transaction is closed at once.
 //   - An attempt to connect ends after [DefaultConnectTimeout].
 //
-// # What is not
+// Behind PgBouncer the server's process is PgBouncer's, and so is the answer
+// when it has ended.
+//
+// # What remains
 //
 //   - What a SET changes stays changed for the next borrower of the connection.
 //     Use SET LOCAL in a transaction, or the DSN.

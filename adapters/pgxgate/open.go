@@ -1,7 +1,6 @@
 package pgxgate
 
 import (
-	"context"
 	"database/sql"
 	"errors"
 	"maps"
@@ -10,10 +9,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/stdlib"
 
 	"github.com/poolgate/poolgate/adapters/internal/dsn"
-	"github.com/poolgate/poolgate/adapters/internal/socket"
 	"github.com/poolgate/poolgate/poolgate"
 )
 
@@ -47,15 +44,6 @@ func Open(name string, config poolgate.Config) (*poolgate.DB, error) {
 		return nil, err
 	}
 	return db, nil
-}
-
-// shouldPing says whether a connection that was idle needs a sign of life
-// before it is used again. After a second it does, as pgx itself has it, and
-// before that if there is something to read on it. Otherwise, after a restart
-// of the server, a statement would fail on each connection that was used within
-// the last second.
-func shouldPing(_ context.Context, idle stdlib.ShouldPingParams) bool {
-	return idle.IdleDuration > time.Second || socket.Unread(idle.Conn.PgConn().Conn())
 }
 
 func parse(name string) (*pgx.ConnConfig, error) {

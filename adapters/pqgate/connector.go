@@ -1,21 +1,48 @@
 package pqgate
 
 import (
+	"cmp"
 	"context"
 	"database/sql/driver"
 	"fmt"
+	"maps"
 	"net"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/lib/pq"
+
+	"github.com/poolgate/poolgate/adapters/internal/dsn"
+	"github.com/poolgate/poolgate/adapters/internal/socket"
 )
 
-// A Connector opens the connections of a pool, each a [Conn], as [Open] does it,
-// for whoever wraps it before he hands it to sql.OpenDB. It is safe for
-// concurrent use.
+const (
+	// DefaultPingAfter is Connector.PingAfter where that is 0.
+	DefaultPingAfter = time.Second
+
+	// DefaultPingTimeout is Connector.PingTimeout where that is 0.
+	DefaultPingTimeout = 500 * time.Millisecond
+)
+
+// A Connector opens the connections of a pool, each a [Conn], as [Open] does,
+// for code that wraps them before it makes a pool. It is safe for concurrent
+// use, but its fields must not be changed once it is used.
 type Connector struct {
-	inner  *pq.Connector
-	config pq.Config
+	// PingAfter is how long a connection may be idle without a ping when it is
+	// used again. If it is negative, a ping is sent only on a connection on
+	// which there is something to read, or that was idle when another was
+	// found dead.
+	PingAfter time.Duration
+
+	// PingTimeout is how long that ping may take before the connection is
+	// taken for dead. It is cut to half of the time that the caller's context
+	// leaves.
+	PingTimeout time.Duration
+
+	config  pq.Config
+	check   dsn.ClientCheck
+	silence socket.Silence
 }
 
 // NewConnector returns the connector for a data source name, or the error that
@@ -25,16 +52,27 @@ func NewConnector(name string) (*Connector, error) {
 	if err != nil {
 		return nil, fmt.Errorf("pqgate: %w", err)
 	}
-	c, err := pq.NewConnectorConfig(config)
-	if err != nil {
+	if _, err := pq.NewConnectorConfig(config); err != nil {
 		return nil, fmt.Errorf("pqgate: %w", err)
 	}
-	c.Dialer(&dialer{})
-	return &Connector{c, config}, nil
+	c := &Connector{config: config}
+	_, set := config.Runtime[dsn.ClientCheckSetting]
+	if set || strings.Contains(config.Options, dsn.ClientCheckSetting) {
+		c.check.Off()
+	}
+	return c, nil
 }
 
 // Driver returns lib/pq's.
-func (c *Connector) Driver() driver.Driver { return c.inner.Driver() }
+func (c *Connector) Driver() driver.Driver { return &pq.Driver{} }
+
+func (c *Connector) ping(send func() error) socket.Ping {
+	return socket.Ping{
+		After:   cmp.Or(c.PingAfter, DefaultPingAfter),
+		Timeout: cmp.Or(c.PingTimeout, DefaultPingTimeout),
+		Send:    send,
+	}
+}
 
 // Server returns the host's name or address, or the folder of its Unix socket,
 // and the port. Where the name has several, which are tried in turn, it returns
@@ -54,13 +92,47 @@ func (c *Connector) Database() string {
 	return c.config.Database
 }
 
-// Connect connects until ctx ends. lib/pq itself heeds it only until the server
-// has accepted the connection, and not while it waits for an answer there.
+// Connect connects until ctx ends. lib/pq by itself heeds it only until the
+// server has accepted the connection, and not while it waits for an answer there.
 func (c *Connector) Connect(ctx context.Context) (driver.Conn, error) {
-	a := &attempt{ctx: ctx, stop: func() bool { return true }}
-	conn, err := c.inner.Connect(context.WithValue(ctx, attemptKey{}, a))
-	if inTime := a.stop(); !inTime && err == nil {
-		conn.Close()
+	check := c.check.Wanted()
+	conn, err := c.connect(ctx, check)
+	if check && c.check.Refused(err) {
+		conn, err = c.connect(ctx, false)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return conn, nil
+}
+
+// connect connects, and asks for the setting of ClientCheck if check says so.
+func (c *Connector) connect(ctx context.Context, check bool) (*Conn, error) {
+	config, interval := c.config, strconv.FormatInt(socket.CheckInterval.Milliseconds(), 10)
+	// A host that refuses the setting must not have another of several tried.
+	several := len(config.Multi) > 0
+	if check && !several {
+		config.Runtime = maps.Clone(config.Runtime)
+		if config.Runtime == nil {
+			config.Runtime = map[string]string{}
+		}
+		config.Runtime[dsn.ClientCheckSetting] = interval
+	}
+	inner, err := pq.NewConnectorConfig(config)
+	if err != nil {
+		return nil, fmt.Errorf("pqgate: %w", err)
+	}
+	conn := &Conn{connector: c}
+	conn.line = &socket.Line{
+		Dial:          new(net.Dialer).DialContext,
+		Cancelling:    conn.cancelling,
+		CancelTimeout: socket.Patience, // callers wait for it
+	}
+	d := &dialer{conn.line, ctx, func() bool { return true }}
+	inner.Dialer(d)
+	opened, err := inner.Connect(ctx)
+	if inTime := d.stop(); !inTime && err == nil {
+		opened.Close()
 		err = ctx.Err()
 	}
 	if err != nil {
@@ -69,37 +141,52 @@ func (c *Connector) Connect(ctx context.Context) (driver.Conn, error) {
 		}
 		return nil, err
 	}
-	all, ok := conn.(pqConn)
-	if !ok {
-		conn.Close()
-		return nil, fmt.Errorf("pqgate: this version of lib/pq is not supported: %T lacks a method", conn)
+	var ok bool
+	if conn.inner, ok = opened.(pqConn); !ok {
+		opened.Close()
+		return nil, fmt.Errorf("pqgate: this version of lib/pq is not supported: %T lacks a method", opened)
 	}
-	return &Conn{pqConn: all, socket: a.socket}, nil
+	conn.socket = conn.line.Established(nil)
+	if check && several {
+		if _, err := conn.ExecContext(ctx, "set "+dsn.ClientCheckSetting+" = "+interval, nil); err != nil && conn.dead() {
+			conn.Close()
+			return nil, err
+		}
+	}
+	conn.checkout, conn.heard = conn.socket.Sent(), time.Now()
+	return conn, nil
 }
 
-// attempt is one call of Connect, which the dialer finds in its context.
-type attempt struct {
-	ctx    context.Context // without the connect timeout, which ends when the dialer returns
-	socket net.Conn        // what was dialled last: lib/pq may try several hosts
-	stop   func() bool     // has socket stay open when ctx ends; false if it has ended
+// dialer dials for one connection of lib/pq.
+type dialer struct {
+	line *socket.Line
+
+	// ctx is that of Connect, without the connect timeout, which ends when
+	// the dialer returns.
+	ctx context.Context
+
+	// stop has the socket that was dialled last stay open when ctx ends. It
+	// returns false if ctx has ended.
+	stop func() bool
 }
-
-type attemptKey struct{}
-
-// dialer dials for lib/pq, for connections and to cancel what runs on one.
-type dialer struct{ net.Dialer }
 
 func (d *dialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
-	socket, err := d.Dialer.DialContext(ctx, network, address)
-	if a, ok := ctx.Value(attemptKey{}).(*attempt); ok && err == nil {
-		a.stop()
-		a.socket = socket
-		a.stop = context.AfterFunc(a.ctx, func() { socket.Close() })
+	conn, err := d.line.DialContext(ctx, network, address)
+	if err == nil && socket.Of(conn) != nil {
+		d.stop()
+		d.stop = context.AfterFunc(d.ctx, func() { conn.Close() })
 	}
-	return socket, err
+	return conn, err
 }
 
-// DialTimeout is there because pq.Dialer wants it; lib/pq calls DialContext.
+// Dial and DialTimeout are there because pq.Dialer wants them; lib/pq calls
+// DialContext.
+func (d *dialer) Dial(network, address string) (net.Conn, error) {
+	return d.DialContext(context.Background(), network, address)
+}
+
 func (d *dialer) DialTimeout(network, address string, timeout time.Duration) (net.Conn, error) {
-	return net.DialTimeout(network, address, timeout)
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	return d.DialContext(ctx, network, address)
 }

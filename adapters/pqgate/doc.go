@@ -18,14 +18,6 @@
 // The errors of the server arrive as *pq.Error, which has the SQLSTATE. The
 // package documentation of adapters/pgxgate has the same list for pgx.
 //
-//   - A statement whose context ends is cancelled on the server, and returns
-//     what that answers: SQLSTATE 57014, and not the context's error. The
-//     permit comes back when the server has stopped.
-//   - A statement outside a transaction whose connection breaks is run again by
-//     database/sql, on another one, since lib/pq says driver.ErrBadConn also
-//     after it has sent the statement. So it can be done twice, if the
-//     connection broke between the deed and the answer. In a transaction it is
-//     an error.
 //   - Exec and Query may both have several statements separated by semicolons
 //     if they have no arguments; Rows.NextResultSet goes through the results.
 //   - An array is scanned by pq.Array, and sent as a slice.
@@ -34,24 +26,45 @@
 //     default_transaction_read_only says.
 //   - sslmode is "require" unless the DSN says otherwise.
 //
-// # What is mended
+// # What pqgate changes
 //
-//   - A connection inside a transaction that somebody has begun by hand, by a
-//     BEGIN as a statement, is closed when it comes back. lib/pq would hand it
-//     on, and what the next borrower writes would be lost with it.
-//   - A connection that the server closed while it was idle is found out before
-//     it is used, on Unix systems. lib/pq by itself may find out too late to try
-//     another one.
-//   - An attempt to connect ends with its context, and after
-//     [DefaultConnectTimeout]. lib/pq by itself waits for ever for a server that
-//     accepts the connection and says nothing.
+//   - A statement whose context ends is canceled on the server, and returns the
+//     context's error. lib/pq by itself returns the server's, SQLSTATE 57014. The
+//     connection is closed afterwards, unless it was a prepared statement's.
+//   - A call returns within about 150 ms of its context's end, also if the server
+//     or the network says nothing at all. That holds for every call: Query and
+//     its rows, Exec, Prepare, BEGIN, COMMIT, ROLLBACK, COPY, Ping, and
+//     connecting. lib/pq by itself waits until the system gives the connection
+//     up, for hours maybe.
+//   - A connection that was lost, or given up in the middle of a statement, is
+//     closed in the background, and its permit comes back only when the server
+//     has ended the process for it. Connections are opened with
+//     client_connection_check_interval=500ms, where the server accepts that and
+//     the DSN does not set it, so that the server notices even in the middle of
+//     a statement that cannot be canceled. The wait takes ten seconds at most,
+//     and about a second if the server cannot be reached.
+//   - A statement whose connection is lost after it was sent, and a COMMIT, is
+//     not sent again, and returns [poolgate.ErrOutcomeUnknown]. lib/pq by itself
+//     returns driver.ErrBadConn, upon which database/sql executes the statement
+//     once more. Here driver.ErrBadConn means that nothing was sent, and another
+//     connection is tried.
+//   - An idle connection that the server has closed is found before it is used,
+//     on Unix systems without a round trip. One whose peer has vanished without
+//     a word is found by a ping, which is sent if it was idle for a second
+//     ([Connector].PingAfter) and takes half a second at most (PingTimeout).
+//     Those that have been idle for as long are then dropped without a ping.
+//   - A connection that comes back inside a transaction, after a BEGIN as a
+//     statement, is closed at once. lib/pq would hand it on, and what the next
+//     borrower writes would be lost with it.
 //   - A transaction whose context ends within a COPY is rolled back in order.
+//   - An attempt to connect ends with its context, and after
+//     [DefaultConnectTimeout].
 //
-// # What is not
+// Behind PgBouncer the server's process is PgBouncer's, and so is the answer
+// when it has ended.
 //
-//   - lib/pq does not heed the context of a statement while a server, or the
-//     network, says nothing at all: the statement waits, with its connection
-//     and its permit, until the system gives the connection up.
+// # What remains
+//
 //   - What a SET changes stays changed for the next borrower of the connection.
 //     Use SET LOCAL in a transaction, or the DSN.
 package pqgate

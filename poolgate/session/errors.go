@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/poolgate/poolgate/internal/sqlstate"
+	"github.com/poolgate/poolgate/poolgate"
 )
 
 // What a session refuses, for errors.Is.
@@ -143,7 +144,7 @@ func stateAfter(err error) State {
 		return RolledBack
 	}
 	_, network := errors.AsType[net.Error](err)
-	if network || errors.Is(err, driver.ErrBadConn) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
+	if network || errors.Is(err, poolgate.ErrOutcomeUnknown) || errors.Is(err, driver.ErrBadConn) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
 		errors.Is(err, net.ErrClosed) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return Unknown
 	}

@@ -7,17 +7,10 @@ import (
 
 // Differences is what a driver does in its own way, gated or not.
 type Differences struct {
-	// Cancelled is the SQLSTATE of a statement whose context ended while it
-	// ran, or "" where the error is the context's own. pgx gives up the
-	// connection and leaves the statement to be cancelled behind its back;
-	// lib/pq asks the server to cancel, and returns what that answers.
-	Cancelled string
-
-	// RepeatsKilled: a statement outside a transaction whose backend is
-	// killed while it runs is run again, on another connection. lib/pq
-	// answers driver.ErrBadConn also where the statement has been sent, and
-	// database/sql repeats what ends so. pgx returns the server's 57P01.
-	RepeatsKilled bool
+	// Killed is the SQLSTATE of a statement whose backend is killed while it
+	// executes it, or "" where the error is poolgate.ErrOutcomeUnknown: lib/pq
+	// keeps what the server said to itself.
+	Killed string
 
 	// ManyResults: one query may be many statements, whose results are read
 	// by NextResultSet. It is lib/pq's simple protocol, which a query without
@@ -48,8 +41,7 @@ type Differences struct {
 // differences is the table of all differences, by Driver.Name.
 var differences = map[string]Differences{
 	"pgx": {
-		Cancelled:      "",
-		RepeatsKilled:  false,
+		Killed:         "57P01",
 		ManyResults:    false,
 		Snapshot:       true,
 		NullElements:   []*string{new("a"), nil},
@@ -59,8 +51,7 @@ var differences = map[string]Differences{
 		NamesEnumByOID: true,
 	},
 	"pq": {
-		Cancelled:      "57014",
-		RepeatsKilled:  true,
+		Killed:         "",
 		ManyResults:    true,
 		Snapshot:       false,
 		NullElements:   []sql.NullString{{String: "a", Valid: true}, {}},

@@ -1,9 +1,36 @@
-// Package socket looks into the sockets of idle connections.
+// Package socket owns the sockets below the drivers' connections. It knows what
+// the drivers do not tell: how much was sent, whether the server has closed an
+// idle connection, and when the server's process for a connection has ended.
 //
-// A connection that the server has closed looks like any other until it is
-// used. A driver that finds out by sending a statement cannot know any more
-// whether the server has run it, so it must not try it again on another
-// connection, and the caller gets the error. Here it is found out before, by one
-// system call and without a round trip: an idle connection has nothing to read,
-// and one that was closed has.
+// A [Line] dials for one connection: the [Conn] of the connection itself, and
+// the short-lived ones by which the driver asks the server to cancel.
 package socket
+
+import "time"
+
+// Patience is how long a call may go on after its context has ended. Until then
+// the server can answer the request to cancel, and the connection can be kept;
+// after that reads and writes fail.
+const Patience = 150 * time.Millisecond
+
+const (
+	// cancelTimeout bounds a request to cancel that no caller waits for.
+	cancelTimeout = 500 * time.Millisecond
+
+	// lingerTimeout bounds the wait for the server's end of a connection that
+	// was given up before it was established. The caller waits for that.
+	lingerTimeout = 100 * time.Millisecond
+
+	// EndTimeout bounds Conn.End.
+	EndTimeout = 10 * time.Second
+
+	// endWait is how long Conn.End waits before it asks whether the server can
+	// still be reached. It is longer than it takes a server that checks its
+	// client's connection every CheckInterval.
+	endWait = CheckInterval + 300*time.Millisecond
+)
+
+// CheckInterval is how often the server should look whether the client of a
+// running statement is still there, where it can: PostgreSQL 14 and later, on
+// systems that can tell.
+const CheckInterval = 500 * time.Millisecond

@@ -1,0 +1,237 @@
+package pgxgate
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"io"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/stdlib"
+
+	"github.com/poolgate/poolgate/adapters/internal/socket"
+)
+
+// A Conn is a connection of a pool of [Open]: pgx's own, except for what the
+// package documentation lists under "What pgxgate changes". [poolgate.Raw] finds
+// pgx's by its type, *stdlib.Conn.
+type Conn struct {
+	connector *Connector
+	inner     *stdlib.Conn
+	pg        *pgconn.PgConn
+	line      *socket.Line
+	socket    *socket.Conn
+	watcher   *watcher
+
+	heard    time.Time // when the server was heard last, as far as that counts
+	checkout int64     // what was sent when the connection was taken from the pool
+}
+
+var errBusy = errors.New("pgxgate: the connection is busy: close the rows of the query before first")
+
+// Raw returns pgx's own connection, a *stdlib.Conn. It is valid as long as the
+// Conn is.
+func (c *Conn) Raw() driver.Conn { return c.inner }
+
+// ResetSession returns driver.ErrBadConn if the connection cannot be used
+// again. The pool asks before it hands out a connection that was idle.
+func (c *Conn) ResetSession(ctx context.Context) error {
+	if c.pg.IsClosed() || c.pg.TxStatus() != 'I' {
+		return driver.ErrBadConn
+	}
+	if err := c.connector.silence.Check(ctx, c.socket, c.heard, c.connector.ping(c.ping)); err != nil {
+		return err
+	}
+	c.socket.Busy()
+	c.checkout = c.socket.Sent()
+	return nil
+}
+
+func (c *Conn) ping() error { return c.pg.Ping(context.Background()) }
+
+// IsValid reports whether the connection may go back to the pool, which closes
+// it otherwise.
+func (c *Conn) IsValid() bool {
+	if c.pg.IsClosed() || c.pg.IsBusy() || c.pg.TxStatus() != 'I' || !c.line.Settled() {
+		return false
+	}
+	c.heard = time.Now()
+	c.socket.Idle()
+	return true
+}
+
+// Close closes the connection. That of one that is in use, or broken, takes
+// until the server's process for it has ended, and if the server does not say
+// so about a second where it cannot be reached, and ten where it can.
+func (c *Conn) Close() error {
+	if c.socket.IsIdle() {
+		c.socket.SetDeadline(time.Now().Add(socket.Patience))
+		return c.inner.Close()
+	}
+	var err error
+	if c.pg.IsBusy() {
+		c.cancel()
+	}
+	if !c.pg.IsClosed() {
+		c.socket.SetDeadline(time.Now().Add(socket.Patience))
+		err = c.inner.Close()
+	}
+	c.socket.End(func() bool { return c.cancel() || c.line.Reachable() })
+	select {
+	case <-c.pg.CleanupDone():
+	case <-time.After(time.Second): // pgx does not always close it
+	}
+	return err
+}
+
+// cancel asks the server to cancel what it does, and reports whether the server
+// has taken that.
+func (c *Conn) cancel() bool {
+	before := c.line.Answered()
+	ctx, cancel := context.WithTimeout(context.Background(), socket.CheckInterval)
+	defer cancel()
+	return c.pg.CancelRequest(ctx) == nil && c.line.Answered() > before
+}
+
+// begin is called before each call of pgx's connection, and result after it.
+func (c *Conn) begin() socket.Call {
+	c.watcher.begin()
+	return socket.Call{Checkout: c.checkout, Start: c.socket.Sent()}
+}
+
+// result returns what the call returns, where pgx has returned err.
+func (c *Conn) result(ctx context.Context, call socket.Call, err error) error {
+	c.watcher.end()
+	return c.explain(ctx, call, err)
+}
+
+func (c *Conn) explain(ctx context.Context, call socket.Call, err error) error {
+	if err == nil || err == io.EOF || err == driver.ErrSkip {
+		return err
+	}
+	if said, ok := errors.AsType[*pgconn.PgError](err); ok {
+		if said.Code == queryCanceled && ctx.Err() != nil {
+			return ctx.Err()
+		}
+		return err
+	}
+	switch {
+	case c.pg.IsClosed():
+		return c.socket.Lost(ctx, call, err)
+	case ctx.Err() != nil && (errors.Is(err, ctx.Err()) || errors.Is(err, driver.ErrBadConn)):
+		return ctx.Err() // it had ended before anything was sent
+	case errors.Is(err, driver.ErrBadConn) && c.pg.IsBusy():
+		return errBusy
+	}
+	return err
+}
+
+const queryCanceled = "57014"
+
+// CheckNamedValue leaves arguments to pgx.
+func (c *Conn) CheckNamedValue(v *driver.NamedValue) error { return c.inner.CheckNamedValue(v) }
+
+// Ping asks the server for an answer.
+func (c *Conn) Ping(ctx context.Context) error {
+	call := c.begin()
+	call.Harmless = true
+	err := c.result(ctx, call, c.inner.Conn().Ping(ctx))
+	if call.Start == c.checkout {
+		c.checkout = c.socket.Sent() // a ping may be sent again
+		if err != nil && c.pg.IsClosed() && ctx.Err() == nil {
+			return driver.ErrBadConn
+		}
+	}
+	return err
+}
+
+// ExecContext executes a statement.
+func (c *Conn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
+	call := c.begin()
+	res, err := c.inner.ExecContext(ctx, query, args)
+	if err = c.result(ctx, call, err); err != nil {
+		return nil, err
+	}
+	return res, nil
+}
+
+// QueryContext executes a query.
+func (c *Conn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
+	call := c.begin()
+	inner, err := c.inner.QueryContext(ctx, query, args)
+	if err != nil {
+		return nil, c.result(ctx, call, err)
+	}
+	return &rows{Rows: inner.(*stdlib.Rows), conn: c, ctx: ctx, call: call}, nil
+}
+
+// Prepare is there because driver.Conn wants it; database/sql calls
+// PrepareContext.
+func (c *Conn) Prepare(query string) (driver.Stmt, error) {
+	return c.PrepareContext(context.Background(), query)
+}
+
+// PrepareContext prepares a statement.
+func (c *Conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, error) {
+	call := c.begin()
+	call.Harmless = true
+	inner, err := c.inner.PrepareContext(ctx, query)
+	if err = c.result(ctx, call, err); err != nil {
+		return nil, err
+	}
+	return &stmt{inner.(*stdlib.Stmt), c}, nil
+}
+
+// stmt is pgx's statement, under the care of its Conn.
+type stmt struct {
+	*stdlib.Stmt
+	conn *Conn
+}
+
+func (s *stmt) Close() error {
+	call := s.conn.begin()
+	call.Harmless = true
+	return s.conn.result(context.Background(), call, s.Stmt.Close())
+}
+
+func (s *stmt) ExecContext(ctx context.Context, args []driver.NamedValue) (driver.Result, error) {
+	call := s.conn.begin()
+	res, err := s.Stmt.ExecContext(ctx, args)
+	if err = s.conn.result(ctx, call, err); err != nil {
+		return nil, err
+	}
+	return res, nil
+}
+
+func (s *stmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driver.Rows, error) {
+	call := s.conn.begin()
+	inner, err := s.Stmt.QueryContext(ctx, args)
+	if err != nil {
+		return nil, s.conn.result(ctx, call, err)
+	}
+	return &rows{Rows: inner.(*stdlib.Rows), conn: s.conn, ctx: ctx, call: call}, nil
+}
+
+// rows are pgx's, but for their errors. The call that they belong to lasts
+// until they are closed.
+type rows struct {
+	*stdlib.Rows
+	conn   *Conn
+	ctx    context.Context
+	call   socket.Call
+	closed bool
+}
+
+func (r *rows) Next(dest []driver.Value) error {
+	return r.conn.explain(r.ctx, r.call, r.Rows.Next(dest))
+}
+
+func (r *rows) Close() error {
+	err := r.Rows.Close()
+	if r.closed {
+		return r.conn.explain(r.ctx, r.call, err)
+	}
+	r.closed = true
+	return r.conn.result(r.ctx, r.call, err)
+}

@@ -1,0 +1,61 @@
+package pgxgate
+
+import (
+	"context"
+	"database/sql/driver"
+
+	"github.com/poolgate/poolgate/adapters/internal/socket"
+)
+
+// Begin is there because driver.Conn wants it; database/sql calls BeginTx.
+func (c *Conn) Begin() (driver.Tx, error) {
+	return c.BeginTx(context.Background(), driver.TxOptions{})
+}
+
+// BeginTx begins a transaction.
+func (c *Conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err // pgx would give the connection up
+	}
+	call := c.begin()
+	call.Harmless = true
+	inner, err := c.inner.BeginTx(ctx, opts)
+	if err = c.result(ctx, call, err); err != nil {
+		return nil, err
+	}
+	t := &tx{Tx: inner, conn: c, ctx: ctx, unwatch: func() bool { return true }}
+	if ctx.Done() != nil {
+		t.unwatch = context.AfterFunc(ctx, c.watcher.interrupt)
+	}
+	return t, nil
+}
+
+// A tx is pgx's transaction. The end of its context also ends what runs in it
+// under another context, as database/sql waits for that before it rolls back.
+type tx struct {
+	driver.Tx
+	conn    *Conn
+	ctx     context.Context
+	unwatch func() bool
+}
+
+func (t *tx) Commit() error {
+	defer t.unwatch()
+	call := t.conn.begin()
+	return t.conn.result(t.ctx, call, t.Tx.Commit())
+}
+
+// Rollback rolls back, also after the transaction's context has ended. That is
+// when pgx by itself gives the connection up.
+func (t *tx) Rollback() error {
+	t.unwatch()
+	call := t.conn.begin()
+	call.Harmless = true
+	if t.ctx.Err() == nil {
+		return t.conn.result(t.ctx, call, t.Tx.Rollback())
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.ctx), socket.Patience)
+	defer cancel()
+	_, err := t.conn.inner.ExecContext(ctx, "rollback", nil)
+	return t.conn.result(ctx, call, err)
+}

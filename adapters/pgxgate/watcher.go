@@ -1,0 +1,93 @@
+package pgxgate
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/poolgate/poolgate/adapters/internal/socket"
+)
+
+// A watcher is told by pgx when the context of a call ends. It asks the server
+// to cancel, and gives it until socket.Patience to answer; what has not returned
+// by then fails. So the connection can be kept where the server answers.
+//
+// Calls that do not come by a Conn, but by pgx's own connection inside, end at
+// once, and the connection with them, as with pgx alone.
+type watcher struct {
+	pg     *pgconn.PgConn
+	socket *socket.Conn
+
+	mu        sync.Mutex    // guards what follows
+	calls     int           // of a Conn that are under way; two only by mistake
+	cancelled chan struct{} // closed when the request to cancel is over; nil if there was none
+	foreign   bool          // the deadline is for a call that came by another way
+}
+
+// begin says that a call of a Conn begins.
+func (w *watcher) begin() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.calls++
+}
+
+// end says that the call has ended. It waits for the request to cancel, if
+// there was one, which could otherwise hit what the server does next.
+func (w *watcher) end() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.calls--
+	if w.calls == 0 && w.cancelled != nil {
+		<-w.cancelled
+		w.cancelled = nil
+		w.socket.SetDeadline(time.Time{})
+	}
+}
+
+// interrupt ends the call that is under way, if there is one.
+func (w *watcher) interrupt() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.calls > 0 && w.cancelled == nil {
+		w.cancel()
+	}
+}
+
+func (w *watcher) cancel() {
+	end := time.Now().Add(socket.Patience)
+	w.socket.SetDeadline(end)
+	done := make(chan struct{})
+	w.cancelled = done
+	go func() {
+		defer close(done)
+		ctx, cancel := context.WithDeadline(context.Background(), end)
+		defer cancel()
+		w.pg.CancelRequest(ctx) // Line.Settled knows what has become of it
+	}()
+}
+
+// HandleCancel is called by pgx when the context of a call has ended.
+func (w *watcher) HandleCancel(context.Context) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch {
+	case w.calls == 0:
+		w.foreign = true
+		w.socket.SetDeadline(time.Now())
+	case w.cancelled == nil:
+		w.cancel()
+	}
+}
+
+// HandleUnwatchAfterCancel is called by pgx after that call. Those of a Conn
+// end later, by end: they may be several of pgx's.
+func (w *watcher) HandleUnwatchAfterCancel() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.foreign {
+		w.foreign = false
+		w.socket.SetDeadline(time.Time{})
+	}
+}
