@@ -6,74 +6,44 @@ import (
 	"errors"
 )
 
-// The calls of a lease that go on to the driver. Where the driver lacks the
-// newer form of a call, each does as database/sql itself would.
+// The calls of a seat that go on to the driver. Where the driver lacks the newer
+// form of a call, each does what database/sql itself would do.
 
 // CheckNamedValue lets the driver check and convert an argument, and leaves it
-// to database/sql where the driver has no say in it.
-func (l *lease) CheckNamedValue(v *driver.NamedValue) error {
+// to database/sql if the driver has no say in it.
+func (s *seat) CheckNamedValue(v *driver.NamedValue) error {
 	// It is no call to the server, so begin is not called.
-	checker, ok := l.conn.(driver.NamedValueChecker)
+	if s.ready() != nil {
+		return nil // whatever the argument is, the call fails for that reason
+	}
+	checker, ok := s.conn.driver.(driver.NamedValueChecker)
 	if !ok {
 		return driver.ErrSkip
 	}
 	returned := false
-	defer l.guard(&returned)
+	defer s.guard(&returned)
 	err := checker.CheckNamedValue(v)
 	returned = true
 	return err
 }
 
-// Prepare is there because driver.Conn wants it; database/sql calls
-// PrepareContext.
-func (l *lease) Prepare(query string) (driver.Stmt, error) {
-	return l.PrepareContext(context.Background(), query)
-}
-
-func (l *lease) PrepareContext(ctx context.Context, query string) (stmt driver.Stmt, err error) {
-	if err := l.alive(); err != nil {
+func (s *seat) exec(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
+	if err := s.ready(); err != nil {
 		return nil, err
 	}
-	ctx = l.begin(ctx, query)
-	returned := false
-	defer l.guard(&returned)
-	for tries := 0; ; {
-		stmt, err = prepareOn(ctx, l.conn, query)
-		if !l.swap(ctx, &err, &tries) {
-			returned = true
-			l.watch.called(ctx, "prepare", query, nil, err)
-			return stmt, err
-		}
-	}
-}
-
-func prepareOn(ctx context.Context, conn driver.Conn, query string) (driver.Stmt, error) {
-	if p, ok := conn.(driver.ConnPrepareContext); ok {
-		return p.PrepareContext(ctx, query)
-	}
-	stmt, err := conn.Prepare(query)
-	if err == nil && ctx.Err() != nil {
-		stmt.Close()
-		return nil, ctx.Err()
-	}
-	return stmt, err
-}
-
-func (l *lease) exec(ctx context.Context, query string, args []driver.NamedValue) (res driver.Result, err error) {
-	if err := l.alive(); err != nil {
+	if st, err := s.direct(ctx, query, args); err != nil {
 		return nil, err
+	} else if st != nil {
+		return st.ExecContext(ctx, args)
 	}
-	ctx = l.begin(ctx, query)
+	ctx = s.begin(ctx, query)
 	returned := false
-	defer l.guard(&returned)
-	for tries := 0; ; {
-		res, err = execOn(ctx, l.conn, query, args)
-		if !l.swap(ctx, &err, &tries) {
-			returned = true
-			l.watch.called(ctx, "exec", query, args, err)
-			return res, err
-		}
-	}
+	defer s.guard(&returned)
+	res, err := execOn(ctx, s.conn.driver, query, args)
+	returned = true
+	s.noteLost(query)
+	s.called(ctx, "exec", query, args, err)
+	return res, err
 }
 
 func execOn(ctx context.Context, conn driver.Conn, query string, args []driver.NamedValue) (driver.Result, error) {
@@ -91,21 +61,23 @@ func execOn(ctx context.Context, conn driver.Conn, query string, args []driver.N
 	return nil, driver.ErrSkip
 }
 
-func (l *lease) query(ctx context.Context, query string, args []driver.NamedValue) (rows driver.Rows, err error) {
-	if err := l.alive(); err != nil {
+func (s *seat) query(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
+	if err := s.ready(); err != nil {
 		return nil, err
 	}
-	ctx = l.begin(ctx, query)
-	returned := false
-	defer l.guard(&returned)
-	for tries := 0; ; {
-		rows, err = queryOn(ctx, l.conn, query, args)
-		if !l.swap(ctx, &err, &tries) {
-			returned = true
-			l.watch.called(ctx, "query", query, args, err)
-			return rows, err
-		}
+	if st, err := s.direct(ctx, query, args); err != nil {
+		return nil, err
+	} else if st != nil {
+		return st.QueryContext(ctx, args)
 	}
+	ctx = s.begin(ctx, query)
+	returned := false
+	defer s.guard(&returned)
+	rows, err := queryOn(ctx, s.conn.driver, query, args)
+	returned = true
+	s.noteLost(query)
+	s.called(ctx, "query", query, args, err)
+	return rows, err
 }
 
 func queryOn(ctx context.Context, conn driver.Conn, query string, args []driver.NamedValue) (driver.Rows, error) {
@@ -135,32 +107,47 @@ func positional(ctx context.Context, args []driver.NamedValue) ([]driver.Value, 
 	return values, ctx.Err()
 }
 
-// Begin is there because driver.Conn wants it; database/sql calls BeginTx.
-func (l *lease) Begin() (driver.Tx, error) {
-	return l.BeginTx(context.Background(), driver.TxOptions{})
+// Ping asks the connection that the seat has, if the driver can.
+func (s *seat) Ping(ctx context.Context) error {
+	if err := s.ready(); err != nil {
+		return err
+	}
+	pinger, ok := s.conn.driver.(driver.Pinger)
+	if !ok {
+		return nil
+	}
+	ctx = s.begin(ctx, "")
+	returned := false
+	defer s.guard(&returned)
+	err := pinger.Ping(ctx)
+	returned = true
+	s.watch.called(ctx, "ping", "", nil, err)
+	return err
 }
 
-func (l *lease) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, error) {
-	if err := l.alive(); err != nil {
+// Begin is there because driver.Conn wants it; database/sql calls BeginTx.
+func (s *seat) Begin() (driver.Tx, error) {
+	return s.BeginTx(context.Background(), driver.TxOptions{})
+}
+
+func (s *seat) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, error) {
+	if err := s.ready(); err != nil {
 		return nil, err
 	}
-	if l.connector.outOfBand {
+	if s.connector.outOfBand {
 		return nil, ErrOutOfBand
 	}
-	ctx = l.begin(ctx, "BEGIN")
+	called := s.begin(ctx, "BEGIN")
 	returned := false
-	defer l.guard(&returned)
-	for tries := 0; ; {
-		inner, err := beginOn(ctx, l.conn, opts)
-		if !l.swap(ctx, &err, &tries) {
-			returned = true
-			l.watch.called(ctx, "begin", "", nil, err)
-			if err != nil {
-				return nil, err
-			}
-			return &tx{lease: l, inner: inner, ctx: ctx}, nil
-		}
+	defer s.guard(&returned)
+	inner, err := beginOn(called, s.conn.driver, opts)
+	returned = true
+	s.called(called, "begin", "", nil, err)
+	if err != nil {
+		return nil, err
 	}
+	s.inTx = true
+	return &tx{seat: s, inner: inner, ctx: called}, nil
 }
 
 func beginOn(ctx context.Context, conn driver.Conn, opts driver.TxOptions) (driver.Tx, error) {
@@ -182,31 +169,38 @@ func beginOn(ctx context.Context, conn driver.Conn, opts driver.TxOptions) (driv
 	return inner, err
 }
 
-// A tx is the driver's transaction under the guard of its lease: database/sql
+// A tx is the driver's transaction under the guard of its seat: database/sql
 // loses the connection of a transaction whose end panics. driver.Tx has no
 // optional interfaces that a wrapper could hide.
 type tx struct {
-	lease *lease
+	seat  *seat
 	inner driver.Tx
 	ctx   context.Context // of its BEGIN, for its values: whose transaction it is
 }
 
-func (t *tx) Commit() error {
-	t.lease.begin(t.ctx, "COMMIT")
-	returned := false
-	defer t.lease.guard(&returned)
-	err := t.inner.Commit()
-	returned = true
-	t.lease.watch.called(t.ctx, "commit", "", nil, err)
-	return err
+func (t *tx) Commit() error { return t.end("commit", "COMMIT", t.inner.Commit) }
+
+// Rollback rolls back. If the transaction's context has ended, database/sql
+// discards the connection of a driver that cannot both reset and validate it. A
+// seat can, so it does that itself.
+func (t *tx) Rollback() error {
+	s := t.seat
+	if s.conn != nil && t.ctx.Err() != nil {
+		_, resets := s.conn.driver.(driver.SessionResetter)
+		_, validates := s.conn.driver.(driver.Validator)
+		s.spoiled = !resets || !validates
+	}
+	return t.end("rollback", "ROLLBACK", t.inner.Rollback)
 }
 
-func (t *tx) Rollback() error {
-	t.lease.begin(t.ctx, "ROLLBACK")
+func (t *tx) end(kind, query string, end func() error) error {
+	s := t.seat
+	s.begin(t.ctx, query)
 	returned := false
-	defer t.lease.guard(&returned)
-	err := t.inner.Rollback()
+	defer s.guard(&returned)
+	err := end()
 	returned = true
-	t.lease.watch.called(t.ctx, "rollback", "", nil, err)
+	s.inTx = false
+	s.watch.called(t.ctx, kind, "", nil, err)
 	return err
 }

@@ -1,7 +1,7 @@
 // Package poolgate is the admission control that [database/sql] never had.
 //
-// [Wrap] puts a gate in front of an existing *sql.DB and hands back one that
-// works everywhere the old one did:
+// [OpenDB] opens a gated *sql.DB, and [Wrap] puts a gate in front of one that
+// exists. Both return one that works everywhere the ordinary one does:
 //
 //	db, err := poolgate.Wrap(existing, poolgate.Config{Gate: gate.Config{Limit: 40}})
 //	...
@@ -16,36 +16,55 @@
 // Rows until it is closed, a Tx until Commit or Rollback, a Conn until Close.
 // A goroutine waits for its permit before it occupies a connection, in the
 // order in which it came, for no longer than its context and
-// gate.Config.MaxWait allow. What the gate refuses, the call returns: a
-// *gate.RejectedError, or the context's own error.
+// gate.Config.MaxWait allow. If the gate refuses, the call returns the gate's
+// error as it is.
 //
-// A goroutine that holds a transaction, or open rows, and queries the pool
-// again needs a second permit. Where all permits are held by such
-// goroutines, they wait for one another until MaxWait ends it.
+// A connection that turns out to be bad is closed, and its permit comes back
+// once it is: until then the server may still work for it. The caller does not
+// wait for that longer than a moment.
+//
+// A goroutine that holds a transaction, or open rows, and queries the DB again
+// needs a second permit. If all permits are held by such goroutines they wait
+// for one another; the gate finds that out and refuses one of them with
+// gate.ErrDeadlock.
 //
 // # Classes
 //
-// Where gate.Config has classes, a checkout is of the class that its context
+// If gate.Config has classes, a checkout is of the class that its context
 // carries by gate.WithClass, or of the view on which it is made: [DB.Class]
-// gives a *sql.DB for code that knows nothing of classes.
+// returns a *sql.DB for code that knows nothing of classes.
+//
+// # Prepared statements
+//
+// A *sql.Stmt is prepared once on each connection that it is used on, and the
+// connection keeps it for all that prepare the same text, in transactions too.
+// See Config.StatementsPerConn, and Config.PrepareQueries for statements that
+// nobody prepares. A statement that the server has lost, by DISCARD ALL for
+// instance, or whose result has another type after an ALTER TABLE, is prepared
+// again. Within a transaction that is too late, and the call fails.
+//
+// # Retries
+//
+// database/sql tries a call again if its connection was bad, at most twice.
+// Behind the gate that is the same: no statement is sent more often than it
+// would be without the gate. A second try waits for a permit like any other
+// call.
 //
 // # What goes through untouched
 //
-// Statements, rows, results, arguments, contexts and errors are the driver's
-// own: only its connection is wrapped, so that no optional interface is lost.
-// Code that reaches for the driver's connection by sql.Conn.Raw finds the
-// wrapper there, and a plain dc.(*stdlib.Conn) panics, as it does behind any
-// wrapper: use [Raw].
+// Rows, results, arguments, contexts and errors are the driver's own. Code that
+// reaches for the driver's connection by sql.Conn.Raw finds a wrapper there, and
+// a plain dc.(*stdlib.Conn) panics, as it does behind any wrapper: use [Raw].
 //
 // # What cannot be guarded
 //
-// A panic in a connection's or a transaction's methods gives connection and
-// permit back. What database/sql itself does not survive remains, gated or not:
+// A panic in a call to the driver gives connection and permit back. What
+// database/sql itself does not survive remains, gated or not:
 //
-//   - a panic out of the driver's Stmt or Rows, or out of the Value method of an
-//     argument, leaves the connection checked out for ever, and its permit too;
+//   - a panic out of the driver's Rows, or out of the Value method of an
+//     argument, leaves the connection checked out, and its permit too;
 //   - a panic as a connection is made, reset or closed gives the permit back,
-//     but the inner pool counts that connection as in use from then on;
+//     but the inner pool of Wrap counts that connection as in use from then on;
 //   - after a panic in the Query of an sql.Conn or an sql.Tx, the permit is back,
 //     but Close or Rollback of it hangs.
 package poolgate

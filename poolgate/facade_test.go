@@ -460,10 +460,14 @@ func TestWrap(t *testing.T) {
 		}
 	})
 
-	t.Run("it keeps what it kept before where that is asked for", func(t *testing.T) {
+	t.Run("it keeps what somebody has set on it", func(t *testing.T) {
+		inner := sql.OpenDB(nullConnector{})
+		inner.SetMaxIdleConns(2)
 		config := limit(7)
-		config.KeepMaxIdleConns = true
-		db, _ := open(t, modern, config)
+		config.CloseInner = true
+		db, err := poolgate.Wrap(inner, config)
+		must(t, err)
+		defer db.Close()
 		burst(t, db, 7)
 		if s := db.Stats(); s.Idle != 2 {
 			t.Errorf("%+v", s)
@@ -629,15 +633,15 @@ func TestClass(t *testing.T) {
 	})
 }
 
-// The façade has settings too, and ORMs and habits make them there.
-func TestFacadeSettings(t *testing.T) {
+// The embedded *sql.DB has settings too, and ORMs and habits make them there.
+func TestSettingsOfTheEmbeddedDB(t *testing.T) {
 	ctx := context.Background()
 
 	t.Run("idle connections asked of the façade hold no permit", func(t *testing.T) {
 		db, _ := open(t, modern, limit(2))
-		db.SetMaxIdleConns(5)
-		db.SetConnMaxLifetime(time.Hour)
-		db.SetConnMaxIdleTime(time.Hour)
+		db.DB.SetMaxIdleConns(5)
+		db.DB.SetConnMaxLifetime(time.Hour)
+		db.DB.SetConnMaxIdleTime(time.Hour)
 		for range 3 {
 			_, err := db.ExecContext(ctx, "x")
 			must(t, err)
@@ -647,58 +651,59 @@ func TestFacadeSettings(t *testing.T) {
 		}
 	})
 
-	t.Run("open connections bounded on the façade are one more limit", func(t *testing.T) {
-		db, r := open(t, modern, limit(4))
-		db.SetMaxOpenConns(1)
-		db.SetMaxIdleConns(5)
-		r.set(func(string, int) error {
-			if got := db.Gate().Stats().InFlight; got > 1 {
-				t.Errorf("%d in flight", got)
+	t.Run("open connections bounded there make no queue before the gate's", func(t *testing.T) {
+		for _, used := range []bool{false, true} {
+			config := limit(2)
+			config.Gate.MaxWait = 20 * time.Millisecond
+			db, _ := open(t, modern, config)
+			if used {
+				fill(t, db, 2)
 			}
-			return nil
-		})
-		done := make(chan error)
-		for range 50 {
-			go func() {
-				_, err := db.ExecContext(ctx, "x")
-				done <- err
-			}()
-		}
-		for range 50 {
-			must(t, <-done)
+			db.DB.SetMaxOpenConns(1)
+			db.DB.SetMaxIdleConns(1)
+			var conns []*sql.Conn
+			for range 2 {
+				conn, err := db.Conn(ctx)
+				must(t, err)
+				conns = append(conns, conn)
+			}
+			if _, err := db.ExecContext(ctx, "x"); !errors.Is(err, gate.ErrWaitTimeout) {
+				t.Errorf("used %v: got %v", used, err)
+			}
+			for _, conn := range conns {
+				must(t, conn.Close())
+			}
 		}
 	})
 
-	t.Run("a connection opened for a waiter that has gone holds no permit", func(t *testing.T) {
-		db, _ := open(t, modern, limit(1))
-		db.SetMaxOpenConns(1)
-		db.SetMaxIdleConns(5)
-		conn, err := db.Conn(ctx)
-		must(t, err)
-		waiting, cancel := context.WithCancel(ctx)
-		done := make(chan error)
-		go func() { // waits in the façade's own queue
-			_, err := db.ExecContext(waiting, "x")
-			done <- err
-		}()
-		waitFor(t, func() bool { return db.DB.Stats().WaitCount == 1 })
-		other := make(chan gate.Permit)
-		go func() { // and somebody else in the gate's, so that the connection opened next must wait too
-			p, err := db.Gate().Acquire(ctx)
-			if err != nil {
-				t.Error(err)
+	t.Run("a caller that waits in such a queue nevertheless goes on to the gate", func(t *testing.T) {
+		for _, gone := range []bool{false, true} {
+			db, _ := open(t, modern, limit(2))
+			conn, err := db.Conn(ctx)
+			must(t, err)
+			db.DB.SetMaxOpenConns(1) // between the two calls, so that nothing undoes it
+			waiting, cancel := context.WithCancel(ctx)
+			defer cancel()
+			done := make(chan error)
+			go func() {
+				_, err := db.ExecContext(waiting, "x")
+				done <- err
+			}()
+			waitFor(t, func() bool { return db.DB.Stats().WaitCount == 1 })
+			if gone {
+				cancel()
+				if err := <-done; err != context.Canceled {
+					t.Errorf("got %v", err)
+				}
 			}
-			other <- p
-		}()
-		waitFor(t, func() bool { return db.Gate().Stats().Waiting == 1 })
-		must(t, conn.Close())
-		permit := <-other
-		waitFor(t, func() bool { return db.Gate().Stats().Waiting == 1 })
-		cancel()
-		if err := <-done; err != context.Canceled {
-			t.Errorf("got %v", err)
+			conn.Raw(func(any) error { return driver.ErrBadConn }) // upon which database/sql opens one for it
+			if !gone {
+				must(t, <-done)
+			}
+			waitIdle(t, db)
+			_, err = db.ExecContext(ctx, "x")
+			must(t, err)
 		}
-		permit.Release() // the connection is opened now, and nobody wants it
 	})
 }
 

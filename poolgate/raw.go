@@ -25,8 +25,8 @@ var ErrRawType = errors.New("poolgate: the driver's connection is of another typ
 // and names the types that there are.
 func Raw[T any](conn *sql.Conn, f func(T) error) error {
 	return conn.Raw(func(dc any) error {
-		if gated, ok := dc.(interface{ leased() driver.Conn }); ok {
-			dc = gated.leased()
+		if gated, ok := dc.(interface{ expose() driver.Conn }); ok {
+			dc = gated.expose()
 		}
 		if dc == nil { // the connection was lost, and given back
 			return driver.ErrBadConn

@@ -7,23 +7,18 @@ import (
 )
 
 // database/sql asks a connection which optional interfaces it has, and goes
-// different ways accordingly. So a lease shows exactly those of the driver's
-// connection where that matters:
-//
-//   - without an Execer or a Queryer, statements are prepared first, and their
-//     arguments are checked by the driver's Stmt;
-//   - a connection with both SessionResetter and Validator is kept when its
-//     transaction's context ends, any other is discarded. A lease is always a
-//     Validator, so it may be a SessionResetter only if the driver's
-//     connection is both.
+// different ways accordingly: without an Execer or a Queryer it prepares a
+// statement first, and the driver's Stmt checks the arguments. So a seat shows
+// those two if the driver's connection does. It has all others, for it can do
+// what database/sql does without them.
 //
 // The types below are no larger than a pointer: to show an interface costs no
 // allocation.
 
 // A shape is what a type of connection offers.
 type shape struct {
-	of                     reflect.Type
-	execs, queries, resets bool
+	of             reflect.Type
+	execs, queries bool
 }
 
 func shapeOf(conn driver.Conn) *shape {
@@ -33,36 +28,32 @@ func shapeOf(conn driver.Conn) *shape {
 		execs: offers[driver.ExecerContext](conn) || offers[driver.Execer](conn),
 		//lint:ignore SA1019 old drivers have nothing else
 		queries: offers[driver.QueryerContext](conn) || offers[driver.Queryer](conn),
-		resets:  offers[driver.SessionResetter](conn) && offers[driver.Validator](conn),
 	}
 }
 
-// shaped returns l in the shape of the driver's connection. A driver mostly has
-// connections of one type, so the shape of the last is remembered.
-func shaped(l *lease) driver.Conn {
-	last := &l.connector.shape
-	s := last.Load()
-	if s == nil || s.of != reflect.TypeOf(l.conn) {
-		s = shapeOf(l.conn)
-		last.Store(s)
+// shape returns the shape of the seat's connection. A driver mostly has
+// connections of one type, so that of the last is remembered.
+func (s *seat) shape() *shape {
+	last := s.connector.shape.Load()
+	if last == nil || last.of != reflect.TypeOf(s.conn.driver) {
+		last = shapeOf(s.conn.driver)
+		s.connector.shape.Store(last)
 	}
-	switch {
-	case s.execs && s.queries && s.resets:
-		return resetting{execQuerying{l}}
-	case s.execs && s.queries:
-		return execQuerying{l}
-	case s.execs && s.resets:
-		return execResetting{execing{l}}
-	case s.execs:
-		return execing{l}
-	case s.queries && s.resets:
-		return queryResetting{querying{l}}
-	case s.queries:
-		return querying{l}
-	case s.resets:
-		return plainResetting{l}
+	return last
+}
+
+// shaped returns s in the shape of its connection. If it gets a connection of
+// another type later, it skips the calls which that lacks.
+func shaped(s *seat) driver.Conn {
+	switch shape := s.shape(); {
+	case shape.execs && shape.queries:
+		return execQuerying{s}
+	case shape.execs:
+		return execing{s}
+	case shape.queries:
+		return querying{s}
 	}
-	return l
+	return s
 }
 
 func offers[T any](conn driver.Conn) bool {
@@ -70,19 +61,19 @@ func offers[T any](conn driver.Conn) bool {
 	return ok
 }
 
-type execing struct{ *lease }
+type execing struct{ *seat }
 
 func (c execing) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
 	return c.exec(ctx, query, args)
 }
 
-type querying struct{ *lease }
+type querying struct{ *seat }
 
 func (c querying) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
 	return c.query(ctx, query, args)
 }
 
-type execQuerying struct{ *lease }
+type execQuerying struct{ *seat }
 
 func (c execQuerying) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
 	return c.exec(ctx, query, args)
@@ -91,22 +82,3 @@ func (c execQuerying) ExecContext(ctx context.Context, query string, args []driv
 func (c execQuerying) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
 	return c.query(ctx, query, args)
 }
-
-// The resetting forms have nothing to reset: a lease is not used again, and
-// the inner pool resets the driver's connection before it hands it out.
-
-type plainResetting struct{ *lease }
-
-func (plainResetting) ResetSession(context.Context) error { return nil }
-
-type execResetting struct{ execing }
-
-func (execResetting) ResetSession(context.Context) error { return nil }
-
-type queryResetting struct{ querying }
-
-func (queryResetting) ResetSession(context.Context) error { return nil }
-
-type resetting struct{ execQuerying }
-
-func (resetting) ResetSession(context.Context) error { return nil }

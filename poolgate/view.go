@@ -25,7 +25,7 @@ func (db *DB) Class(name string) *sql.DB {
 		panic(fmt.Sprintf("poolgate: Class(%q): Config.Gate.Classes has no class of this name", name))
 	}
 	return db.views.get(name, func(onClose func() error) *sql.DB {
-		return (&connector{inner: db.inner, gate: db.gate, observers: &db.observers, class: name}).open(onClose)
+		return (&connector{db: db, class: name}).open(onClose)
 	})
 }
 
@@ -65,7 +65,7 @@ func (db *DB) outOfBand(name string, readOnly bool) *sql.DB {
 			"or the inner pool's MaxOpenConns leaves no connection beside the limit")
 	}
 	return db.views.get(name, func(onClose func() error) *sql.DB {
-		c := &connector{inner: db.inner, gate: db.gate, observers: &db.observers, outOfBand: true, readOnly: readOnly}
+		c := &connector{db: db, outOfBand: true, readOnly: readOnly}
 		return c.open(onClose)
 	})
 }

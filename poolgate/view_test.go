@@ -235,7 +235,6 @@ func TestAConnThatIsNotUsedIsNobodys(t *testing.T) {
 	config := limit(1)
 	config.Gate.MaxWait = 200 * time.Millisecond
 	db, _ := open(t, modern, config)
-	db.SetMaxOpenConns(2) // database/sql opens in a goroutine of its own
 	conn, err := db.Conn(context.Background())
 	must(t, err)
 	if _, err := db.Exec("x"); !errors.Is(err, gate.ErrWaitTimeout) {

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"go.opentelemetry.io/otel/sdk/metric"
@@ -25,6 +26,7 @@ import (
 func TestUnsampled(t *testing.T) {
 	onBoth(t, gate.Config{Limit: 2}, func(t *testing.T, f *fixture) {
 		never := sdktrace.NewTracerProvider(sdktrace.WithSampler(sdktrace.NeverSample())).Tracer("caller")
+		var prepared atomic.Int64
 		do := func(t *testing.T, f *fixture, ctx context.Context) string {
 			t.Helper()
 			var answers []string
@@ -66,7 +68,8 @@ func TestUnsampled(t *testing.T) {
 				note("%s", level)
 				must(t, end(tx))
 			}
-			stmt, err := f.PrepareContext(ctx, "SELECT $1::int + 1")
+			// Each time another text: of the same one it would be prepared already.
+			stmt, err := f.PrepareContext(ctx, fmt.Sprintf("SELECT $1::int + 1 -- %d", prepared.Add(1)))
 			must(t, err)
 			for i := range 3 {
 				must(t, stmt.QueryRowContext(ctx, i).Scan(&n))

@@ -1,0 +1,161 @@
+package poolgate
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"reflect"
+	"sync"
+	"time"
+)
+
+// An innerPool is an *sql.DB as a source of connections.
+type innerPool struct {
+	*sql.DB
+	statements int  // that a connection keeps prepared
+	owned      bool // it is closed with the gated one
+
+	mu       sync.Mutex // guards what follows
+	keepIdle bool       // somebody has set how many idle connections it keeps
+	byConn   map[driver.Conn]*statements
+	uses     uint64 // counts the calls of prepared
+}
+
+func newInnerPool(db *sql.DB, config Config) *innerPool {
+	return &innerPool{DB: db, statements: config.statements(), owned: config.CloseInner, keepIdle: hasMaxIdle(db)}
+}
+
+// hasMaxIdle reports whether somebody has set how many idle connections db
+// keeps. There is no method that says so: Stats has what they are, not what they
+// may be.
+func hasMaxIdle(db *sql.DB) bool {
+	n := reflect.ValueOf(db).Elem().FieldByName("maxIdleCount")
+	return n.IsValid() && n.CanInt() && n.Int() != 0
+}
+
+// configure makes the settings that config has.
+func (p *innerPool) configure(config Config) {
+	if config.MaxIdle != 0 {
+		p.setMaxIdle(config.MaxIdle)
+	}
+	if config.MaxIdleTime > 0 {
+		p.SetConnMaxIdleTime(config.MaxIdleTime)
+	}
+	if config.MaxLifetime > 0 {
+		p.SetConnMaxLifetime(config.MaxLifetime)
+	}
+}
+
+func (p *innerPool) take(ctx context.Context, s *seat, isNew bool) (*connection, error) {
+	if isNew {
+		if err := p.closeIdle(ctx); err != nil {
+			return nil, err
+		}
+	}
+	checkout, err := p.Conn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s.ofInner = connection{checkout: checkout}
+	// Raw returns an error only if its function does. The connection stays ours
+	// beyond Raw: until checkout is closed nobody else uses it.
+	_ = checkout.Raw(s.intoInner)
+	return &s.ofInner, nil
+}
+
+// closeIdle closes the connections that are idle, as the next caller wants a new
+// one: an *sql.DB opens one only if none is idle.
+func (p *innerPool) closeIdle(ctx context.Context) error {
+	for range p.Stats().Idle {
+		checkout, err := p.Conn(ctx)
+		if err != nil {
+			return err
+		}
+		p.discard(connection{checkout: checkout})
+	}
+	return nil
+}
+
+func (p *innerPool) giveBack(c *connection) bool {
+	_ = c.checkout.Close() // which returns no error of the driver
+	*c = connection{}
+	return true
+}
+
+func (p *innerPool) discard(c connection) {
+	if c.statements != nil {
+		p.mu.Lock()
+		delete(p.byConn, c.driver)
+		p.mu.Unlock()
+	}
+	// Raw gives the connection up if its function says that it is bad, and
+	// returns that same error.
+	_ = c.checkout.Raw(func(any) error { return driver.ErrBadConn })
+}
+
+// prepared finds the statements of c by its driver's connection, which an
+// *sql.DB hands out again and again. Where that is no pointer, and so may not
+// serve as a key, they last for one checkout.
+func (p *innerPool) prepared(c *connection) *statements {
+	if reflect.TypeOf(c.driver).Kind() != reflect.Pointer {
+		return new(statements) // of which trim closes all
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	found := p.byConn[c.driver]
+	if found == nil {
+		if p.byConn == nil {
+			p.byConn = make(map[driver.Conn]*statements)
+		}
+		p.forgetClosed()
+		found = &statements{most: p.statements}
+		p.byConn[c.driver] = found
+	}
+	p.uses++
+	found.lastUse = p.uses
+	return found
+}
+
+// forgetClosed is called with p.mu held. An *sql.DB does not say that it has
+// closed a connection. So once twice as many are known as are open, those that
+// were not used for longest are forgotten.
+func (p *innerPool) forgetClosed() {
+	const spare = 8
+	open := p.Stats().OpenConnections
+	if len(p.byConn) < 2*open+spare {
+		return
+	}
+	oldest := p.uses - min(p.uses, uint64(open+spare))
+	for conn, s := range p.byConn {
+		if s.lastUse < oldest {
+			delete(p.byConn, conn)
+		}
+	}
+}
+
+func (p *innerPool) fit(n int) {
+	p.mu.Lock()
+	keep := p.keepIdle
+	p.mu.Unlock()
+	if !keep {
+		p.SetMaxIdleConns(n)
+	}
+}
+
+func (p *innerPool) driver() driver.Driver          { return p.Driver() }
+func (p *innerPool) stats() sql.DBStats             { return p.Stats() }
+func (p *innerPool) setMaxIdleTime(d time.Duration) { p.SetConnMaxIdleTime(d) }
+func (p *innerPool) setMaxLifetime(d time.Duration) { p.SetConnMaxLifetime(d) }
+func (p *innerPool) setMaxIdle(n int) {
+	p.mu.Lock()
+	p.keepIdle = true
+	p.mu.Unlock()
+	p.SetMaxIdleConns(n)
+}
+
+func (p *innerPool) close() error {
+	if p.owned {
+		return p.Close()
+	}
+	return nil
+}

@@ -1,0 +1,306 @@
+package poolgate
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"time"
+
+	"github.com/poolgate/poolgate/poolgate/gate"
+)
+
+// A seat is a connection of the gated *sql.DB, which keeps it in its free list
+// between uses. There a seat holds nothing. It takes a permit and then a
+// connection of the driver when database/sql checks it out, and gives both back
+// when database/sql releases it:
+//
+//   - Connect checks out a new seat, and ResetSession one from the free list,
+//     each on the caller's goroutine with the caller's context.
+//   - IsValid is the last thing that database/sql asks of a good connection.
+//   - Close without IsValid since the checkout discards the connection.
+//
+// database/sql never uses a seat from two goroutines at once.
+//
+// A statement goes straight to the driver's connection, even where that is
+// checked out of another *sql.DB as an *sql.Conn, which would convert arguments
+// a second time and watch each context with a goroutine.
+type seat struct {
+	connector *connector
+	permit    gate.Permit // zero if it holds none
+	conn      *connection // nil if it holds none
+	ctx       context.Context
+	turn      uint64 // counts the checkouts
+
+	// refused is why the checkout failed. The first call returns it, see
+	// ResetSession.
+	refused error
+
+	// inTx is set between BeginTx and the end of that transaction, and spoiled
+	// once the connection must not be used again.
+	inTx, spoiled bool
+
+	// exposed is set once somebody had the driver's connection itself.
+	exposed bool
+
+	// bound are the statements that belong to this checkout alone.
+	bound []*stmt
+
+	// activity is what the permit is used for, which the gate may ask at any
+	// time. watch is for the observers; nil if there are none.
+	activity *activity
+	watch    *watch
+
+	// Room for the connection of an inner pool, and the function that puts it
+	// there: made once, not for each checkout.
+	ofInner   connection
+	intoInner func(any) error
+}
+
+func newSeat(c *connector) *seat {
+	s := &seat{connector: c, activity: new(activity)}
+	s.intoInner = func(conn any) error {
+		s.ofInner.driver = conn.(driver.Conn)
+		return nil
+	}
+	return s
+}
+
+// checkOut takes the permit and the connection. It holds neither if it fails or
+// if the driver panics.
+func (s *seat) checkOut(ctx context.Context) error {
+	s.turn++
+	s.ctx = ctx
+	s.watch = s.connector.db.observers.watch(ctx)
+	watch := s.watch
+	err := s.take(ctx)
+	watch.start(ctx, s.connector, err)
+	return err
+}
+
+func (s *seat) take(ctx context.Context) error {
+	c := s.connector
+	permit, err := c.acquire(ctx, s.activity)
+	if err != nil {
+		return err
+	}
+	s.permit = permit
+	s.watch.granted()
+	defer func() {
+		if s.conn == nil {
+			s.giveBackPermit()
+		}
+	}()
+	if s.conn, err = c.db.source.take(ctx, s, c.db.retries.wantsNew()); err != nil {
+		return err
+	}
+	if c.readOnly {
+		return s.beginReadOnly(ctx)
+	}
+	return nil
+}
+
+// ResetSession checks out a seat from the free list. database/sql ignores every
+// error of it but driver.ErrBadConn, upon which it tries again, with a new seat
+// at the third time. So a refusal is kept for the call that follows the
+// checkout, which returns it as it is. DB.Conn makes no such call: there the
+// refusal takes the way by the new seat, whose Connect returns it.
+func (s *seat) ResetSession(ctx context.Context) error {
+	c := s.connector
+	c.undoSettings()
+	if c.db.retries.isRefused() {
+		return driver.ErrBadConn
+	}
+	err := s.checkOut(ctx)
+	switch {
+	case err == nil:
+	case calledBy("database/sql.(*DB).Conn"):
+		c.db.retries.refuse(ctx, err)
+		return driver.ErrBadConn
+	default:
+		s.refused = err
+	}
+	return nil
+}
+
+// IsValid releases the seat: the connection goes back, then the permit. It
+// reports whether the seat can be checked out again.
+func (s *seat) IsValid() bool {
+	switch {
+	case s.refused != nil:
+		s.refused, s.ctx = nil, nil
+		return true
+	case s.conn == nil: // given back after a panic
+		return false
+	}
+	returned := false
+	defer func() {
+		if !returned && s.conn != nil { // the driver panics
+			s.discard()
+		}
+	}()
+	s.closeBound()
+	s.conn.statements.trim()
+	switch {
+	case s.spoiled:
+	case s.connector.readOnly:
+		s.endReadOnly()
+	case s.connector.db.source.giveBack(s.conn):
+		s.conn = nil
+		s.giveBackPermit()
+		s.reset()
+	}
+	returned = true
+	return s.Close() == nil
+}
+
+// Close discards the connection if the seat still has one.
+func (s *seat) Close() error {
+	if s.conn != nil {
+		if v := s.discard(); v != nil {
+			panic(v)
+		}
+	}
+	return nil
+}
+
+// reset forgets what was of one checkout.
+func (s *seat) reset() {
+	s.ctx, s.inTx, s.spoiled, s.exposed = nil, false, false, false
+}
+
+// held is what a seat holds, once it is no longer the seat that does.
+type held struct {
+	source source
+	permit gate.Permit
+	conn   connection
+	watch  *watch
+}
+
+// detach takes from the seat what it holds.
+func (s *seat) detach() *held {
+	h := &held{s.connector.db.source, s.permit, *s.conn, s.watch}
+	s.permit, s.conn, s.watch, s.bound = gate.Permit{}, nil, nil, nil
+	s.activity = new(activity) // the other one describes the permit until it is released
+	s.reset()
+	return h
+}
+
+// discard closes the connection, and then gives the permit back: what the limit
+// protects is the server, which may go on until the connection is closed. That
+// can take a while, so it has a goroutine of its own, for which the caller waits
+// a moment only. It returns the value of a panic of the driver.
+func (s *seat) discard() (panicked any) {
+	s.watch.discarded()
+	h := s.detach()
+	done := make(chan any, 1)
+	go func() {
+		h.permit.SetOwner() // no longer the caller, who may wait for another permit
+		done <- h.discard()
+	}()
+	patience := time.NewTimer(discardPatience)
+	defer patience.Stop()
+	select {
+	case panicked = <-done:
+	case <-patience.C:
+	}
+	return panicked
+}
+
+// discardPatience is how long a caller waits for its bad connection to be
+// closed. Most are at once, and then the permit is there for another try.
+const discardPatience = 50 * time.Millisecond
+
+func (h *held) discard() (panicked any) {
+	defer h.watch.finish()
+	defer h.permit.Release()
+	defer func() { panicked = recover() }()
+	h.source.discard(h.conn)
+	return nil
+}
+
+func (h *held) giveBack() {
+	if !h.source.giveBack(&h.conn) {
+		h.discard()
+		return
+	}
+	h.permit.Release()
+	h.watch.finish()
+}
+
+func (s *seat) giveBackPermit() {
+	permit := s.permit
+	s.permit = gate.Permit{}
+	permit.Release()
+	s.watch.finish()
+	s.watch = nil
+}
+
+// ready returns an error if there is no connection to call: the checkout was
+// refused, or the connection was given back after a panic.
+func (s *seat) ready() error {
+	switch {
+	case s.refused != nil:
+		return s.refused
+	case s.conn == nil:
+		return driver.ErrBadConn
+	}
+	return nil
+}
+
+// begin is called before every call into the driver, with the statement if it
+// has one, and returns the context for it. The goroutine that calls is the
+// permit's owner.
+func (s *seat) begin(ctx context.Context, query string) context.Context {
+	s.permit.SetOwner()
+	if query != "" {
+		s.activity.begin(query)
+	}
+	if s.watch == nil {
+		return ctx
+	}
+	return s.watch.begin(ctx)
+}
+
+// guard, deferred around every call into the driver, gives everything back if
+// the driver panics or ends the goroutine. database/sql itself does so for
+// Exec, but not for Query and BeginTx, where connection and permit would be
+// lost. The panic goes on to the caller.
+func (s *seat) guard(returned *bool) {
+	s.activity.end()
+	s.watch.end()
+	if !*returned && s.conn != nil {
+		s.discard()
+	}
+}
+
+// called is called after a call to the driver that returned.
+func (s *seat) called(ctx context.Context, kind, query string, args []driver.NamedValue, err error) {
+	if errors.Is(err, driver.ErrBadConn) {
+		s.connector.db.retries.wasBad()
+	}
+	s.watch.called(ctx, kind, query, args, err)
+}
+
+// Raw returns the driver's own connection, below all wrappers. It is nil if the
+// seat has none.
+func (s *seat) Raw() driver.Conn {
+	conn := s.expose()
+	for {
+		wrapper, ok := conn.(interface{ Raw() driver.Conn })
+		if !ok {
+			return conn
+		}
+		conn = wrapper.Raw()
+	}
+}
+
+// expose returns the driver's connection, which can be a wrapper too, to
+// somebody who may do anything with it.
+func (s *seat) expose() driver.Conn {
+	if s.conn == nil {
+		return nil
+	}
+	s.permit.SetOwner()
+	s.exposed = true
+	return s.conn.driver
+}
