@@ -56,7 +56,7 @@ type Config struct {
 	PrepareQueries bool
 
 	// CloseInner makes the DB of Wrap own the inner pool: DB.Close closes it
-	// too. Otherwise that is left to whoever opened it. OpenDB ignores it.
+	// too. Otherwise the caller has to. OpenDB ignores it.
 	CloseInner bool
 }
 
