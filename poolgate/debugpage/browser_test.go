@@ -65,10 +65,10 @@ func TestInABrowser(t *testing.T) {
 	t.Run("it shows who holds what, and which goroutine has ended", func(t *testing.T) {
 		dom := browse(t, browser, "--dump-dom", server.URL+"/?goroutines=show")
 		for _, want := range []string{
-			"4 of 4 permits are out, and 7 callers wait, the longest for ",
-			"4 holders keep their permits for longer than ",
+			"All 4 permits are in use, and 7 callers wait, the longest for ",
+			"4 holders have had their permits for longer than ",
 			`<b>4</b> limit`, `<b>4</b> in flight`, `<b>7</b> waiting`,
-			`aria-label="Permits per 10 s of web, up to `,
+			`aria-label="Callers per 10 s of web, up to `,
 		} {
 			if !strings.Contains(dom, want) {
 				t.Errorf("there is no %q", want)
@@ -92,7 +92,7 @@ func TestInABrowser(t *testing.T) {
 				t.Errorf("of %s it says running: %v", row.statement, !running)
 			}
 		}
-		if queue := rowOf(dom, `<td class="text">web</td><td>`); !strings.Contains(queue, `<td class="bad">6</td>`) {
+		if queue := rowOf(dom, `<td class="text">web</td><td class="first">`); !strings.Contains(queue, `<td class="first bad">6</td>`) {
 			t.Errorf("the queue of the web:\n%s", queue)
 		}
 		if strings.Contains(dom, "hunter2") {
@@ -123,7 +123,22 @@ func TestInABrowser(t *testing.T) {
 		}
 	})
 
-	t.Run("it loads itself anew, and shows what has changed", func(t *testing.T) {
+	t.Run("of two gates, the one in trouble is at the top", func(t *testing.T) {
+		idle := newGate(t, gate.Config{Limit: 10})
+		two := httptest.NewServer(debugpage.New(map[string]*gate.Gate{"audit": idle, "shop": s.db.Gate()}))
+		defer two.Close()
+		file := filepath.Join(t.TempDir(), "page.png")
+		browse(t, browser, "--screenshot="+file, "--window-size=1280,900", "--hide-scrollbars", two.URL)
+		picture := read(t, file)
+		top := picture.(interface {
+			SubImage(image.Rectangle) image.Image
+		}).SubImage(image.Rect(0, 0, 1280, 200))
+		if n := colorsOf(top)[color.RGBA{0xfd, 0xec, 0xea, 0xff}]; n < 10_000 {
+			t.Errorf("%d pixels in the top 200 lines have the colour of an alarm", n)
+		}
+	})
+
+	t.Run("it refreshes, and shows what has changed", func(t *testing.T) {
 		before := loads.Load()
 		stop := open(t, browser, server.URL+"/?refresh=1")
 		defer stop()

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// A chart is two rows of bars, one before the other, on the same scale: a bar
-// for each ten seconds of the last ten minutes.
+// A chart is two rows of bars, one in front of the other, on the same scale, with
+// a bar for each ten seconds of the last ten minutes.
 type chart struct {
 	Title      string
 	Front      string // paths of SVG
@@ -29,8 +29,8 @@ const (
 	chartHeight = 60
 )
 
-// Charts are those of the class; none if nothing happened in the last ten
-// minutes.
+// Charts returns the charts of the class, or none if nothing happened in the last
+// ten minutes.
 func (c classReport) Charts() []chart {
 	var given, tried, wait50, wait99, hold50, hold99 [bars]float64
 	happened := false
@@ -49,13 +49,13 @@ func (c classReport) Charts() []chart {
 	}
 	duration := func(x float64) string { return seconds(x).String() }
 	return []chart{
-		newChart("Permits per 10 s", &given, "given", &tried, "refused", func(x float64) string { return thousands(uint64(x)) }, true),
-		newChart("Wait", &wait50, "p50", &wait99, "p99", duration, false),
-		newChart("Hold", &hold50, "p50", &hold99, "p99", duration, false),
+		newChart("Callers per 10 s", &given, "admitted", &tried, "refused", func(x float64) string { return thousands(uint64(x)) }, true),
+		newChart("Wait time", &wait50, "p50", &wait99, "p99", duration, false),
+		newChart("Hold time", &hold50, "p50", &hold99, "p99", duration, false),
 	}
 }
 
-// newChart draws front before back, which is nowhere lower.
+// newChart draws front in front of back, which is nowhere lower.
 func newChart(title string, front *[bars]float64, frontLabel string, back *[bars]float64, backLabel string,
 	format func(float64) string, alarm bool) chart {
 	most := 0.0
@@ -68,8 +68,8 @@ func newChart(title string, front *[bars]float64, frontLabel string, back *[bars
 	}
 }
 
-// barPath draws bars of which most is as high as the chart. One that is not 0
-// can be seen.
+// barPath draws bars, on a scale where most is as high as the chart. A bar that is
+// not 0 is at least one unit high.
 func barPath(values *[bars]float64, most float64) string {
 	var b strings.Builder
 	for i, y := range values {

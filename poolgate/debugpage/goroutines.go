@@ -78,7 +78,7 @@ func sharedFrame(stack, taken string) string {
 
 // isPlumbing reports whether function is one that every wait goes through.
 func isPlumbing(function string) bool {
-	for _, p := range []string{"runtime.", "internal/", "sync.", "time.", "net.", "net/", "crypto/tls.", "io.", "bufio.", "database/sql."} {
+	for _, p := range []string{"runtime.", "internal/", "syscall.", "sync.", "time.", "net.", "net/", "crypto/tls.", "io.", "bufio.", "database/sql."} {
 		if strings.HasPrefix(function, p) {
 			return true
 		}

@@ -1,17 +1,16 @@
-// Package debugpage is a page to look at when something is wrong: what gates do
-// now, what they did in the last ten minutes, and who holds their permits since
-// when.
+// Package debugpage shows gates on a page for the moment when something is wrong:
+// what they do now, what they did in the last ten minutes, and who has held their
+// permits for how long.
 //
 //	mux.Handle("/debug/poolgate", debugpage.New(map[string]*gate.Gate{"orders": db.Gate()}))
 //
-// It is in the spirit of [net/http/pprof], and belongs where that is: on a
-// listener that only those reach who look after the program. Nobody can change
-// anything by it. It shows the names of classes, statements without the values
-// in them, and functions and files of the program, so no secret, but how it is
-// built.
+// Mount it like [net/http/pprof], on a listener that only the people who run the
+// program can reach. The page changes nothing. It shows the names of classes,
+// statements without the values in them, and functions and files of the program:
+// no secret, but how the program is built.
 //
-// Who holds a permit is told best with gate.Config.LeakAfter and
-// gate.Config.StackEvery set.
+// Set gate.Config.LeakAfter and gate.Config.StackEvery for the page to say which
+// permits have been held for too long, and where they were taken.
 package debugpage
 
 import (
@@ -30,27 +29,25 @@ import (
 )
 
 const (
-	// defaultRefresh is after how many seconds the page loads itself anew.
-	defaultRefresh = 5
+	defaultRefresh = 5 // seconds
 	mostRefresh    = 3600
 )
 
-// New returns a handler that shows gates, by the names that they have in the
-// map, in the order of these. It answers GET and HEAD on whatever path it is
-// mounted, and anything else with 405. Its answers need nothing from elsewhere
-// and run no script.
+// New returns a handler that shows gates under their names in the map. It answers
+// GET and HEAD on any path, and other methods with 405. The page is one file of
+// HTML that loads nothing from elsewhere and runs no script. Gates with alarms come
+// first, and then all in the order of their names.
 //
-// The page loads itself anew every five seconds; ?refresh=30 has it wait for 30,
-// and ?refresh=off lets it stand. With ?format=json, or to a client that accepts
-// application/json and not text/html, the same is told as JSON. With
-// ?goroutines=show each holder's goroutine is looked up: where it stands now, or
-// that it has ended. That stops the program while all stacks are printed, at
-// most 10 µs for each goroutine, and is not done where there are more than
-// 10,000.
+// The page refreshes every five seconds. With ?refresh=30 it refreshes every 30
+// seconds, with ?refresh=off never. With ?format=json, or for a client that accepts
+// application/json and not text/html, the answer is JSON. With ?goroutines=show the
+// page also shows where each holder's goroutine is now, or that it has ended. That
+// stops the program while the stacks are printed, for about 10 µs for each
+// goroutine, and is not done where there are more than 10,000.
 //
-// A page of 40 holders takes about 2 ms, of which each gate's lock is held for
-// some microseconds for each class and holder. The map is copied. New panics if
-// one of its gates is nil.
+// A page of 40 holders takes about 2 ms. It holds each gate's lock for some
+// microseconds for each class and holder. New copies the map, and panics if a gate
+// is nil.
 func New(gates map[string]*gate.Gate) http.Handler {
 	for name, g := range gates {
 		if g == nil {
@@ -95,7 +92,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		err = page.Execute(&body, view{report, wanted})
 	}
-	if err != nil { // ours
+	if err != nil { // a mistake of this package
 		panic(err)
 	}
 	header.Set("Vary", "Accept")
@@ -147,16 +144,18 @@ func parse(r *http.Request) (wanted, error) {
 	return w, nil
 }
 
-// report gathers what is shown. Each gate is asked for several things one after
-// the other, so that they can be some microseconds apart.
+// report collects what is shown. Stats, History and Holders of a gate are read one
+// after the other, so they can be some microseconds apart.
 func (h *handler) report(wanted wanted) report {
 	r := report{Time: time.Now(), Gates: []gateReport{}}
 	var stacks *goroutines.Stacks
 	if wanted.goroutines {
 		stacks = goroutines.Take()
 	}
-	for _, name := range h.names {
-		r.Gates = append(r.Gates, reportOf(name, h.gates[name], r.Time, stacks))
+	for i, name := range h.names {
+		one := reportOf(name, h.gates[name], r.Time, stacks)
+		one.Anchor = fmt.Sprintf("gate-%d", i+1)
+		r.Gates = append(r.Gates, one)
 	}
 	return r
 }

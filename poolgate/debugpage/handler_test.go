@@ -151,7 +151,7 @@ func TestHandler(t *testing.T) {
 		}
 		body := get(t, h, "/")
 		for i, name := range []string{"mails", "orders", "users"} {
-			if !strings.Contains(body, fmt.Sprintf(`<a href="#gate-%d">%s</a>`, i+1, name)) ||
+			if !strings.Contains(body, fmt.Sprintf(`<a href="#gate-%d" class="well">%s</a>`, i+1, name)) ||
 				!strings.Contains(body, fmt.Sprintf("<section id=\"gate-%d\">\n<h2>%s</h2>", i+1, name)) {
 				t.Errorf("%s is not gate %d in\n%s", name, i+1, body)
 			}

@@ -14,7 +14,7 @@ import (
 	"github.com/poolgate/poolgate/poolgate/gate"
 )
 
-func TestLastLetIn(t *testing.T) {
+func TestLastAdmitted(t *testing.T) {
 	lane, old, young, untimed := holderReport{Class: gate.OutOfBandClass, Held: 9}, holderReport{Held: 8}, holderReport{Held: 3}, holderReport{}
 	for _, test := range []struct {
 		name    string
@@ -28,7 +28,7 @@ func TestLastLetIn(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			r := gateReport{Limit: 1, InFlight: 1, Waiting: 1, Holders: test.holders}
-			if got := r.lastLetIn(); got != test.want {
+			if got := r.lastAdmitted(); got != test.want {
 				t.Errorf("got %d, want %d", got, test.want)
 			}
 			r.notes(time.Now()) // which must do with as many

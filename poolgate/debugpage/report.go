@@ -12,7 +12,7 @@ import (
 	"github.com/poolgate/poolgate/poolgate/gate"
 )
 
-// A report is what is shown, on the page and as JSON.
+// A report is what the page and the JSON show.
 type report struct {
 	Time  time.Time    `json:"time"`
 	Gates []gateReport `json:"gates"`
@@ -35,13 +35,15 @@ type gateReport struct {
 	Totals     gate.Counts    `json:"totals"`
 	Classes    []classReport  `json:"classes"` // the lane out of band last, unless there is none
 	Holders    []holderReport `json:"holders"` // those that hold longest first
+
+	Anchor string `json:"-"` // in the page; the same in every report
 }
 
 // A note says what stands out.
 type note struct {
 	Alarm   bool   `json:"alarm"`
 	Text    string `json:"text"`
-	Holders bool   `json:"-"` // who holds what tells more
+	Holders bool   `json:"-"` // the holders explain it
 }
 
 type classReport struct {
@@ -83,11 +85,11 @@ type holderReport struct {
 	Now *goroutine `json:"now,omitempty"`
 }
 
-// TakenIn is the function that took the permit.
+// TakenIn returns the function that took the permit.
 func (h holderReport) TakenIn() string { return firstFrame(h.Stack) }
 
-// IsIn is where the goroutine is now, and where it was called from in the
-// function that took the permit, if that is another.
+// IsIn returns the function that the goroutine is in now, and, if that is another,
+// the line of the function that took the permit which called it.
 func (h holderReport) IsIn() string {
 	in, from := firstFrame(h.Now.Stack), sharedFrame(h.Now.Stack, h.Stack)
 	if in == from {
@@ -96,7 +98,7 @@ func (h holderReport) IsIn() string {
 	return in + ", called in " + from
 }
 
-// Since is when the permit was taken.
+// Since returns when the permit was taken.
 func (h holderReport) Since(now time.Time) string {
 	return now.Add(-time.Duration(h.Held)).Format("15:04:05")
 }
@@ -166,20 +168,20 @@ func classOf(c gate.ClassStats, history []gate.Period) classReport {
 	return r
 }
 
-// notes are what stands out, the worst first.
+// notes returns what stands out, the worst first.
 func (r *gateReport) notes(now time.Time) []note {
 	notes := []note{}
 	add := func(alarm bool, format string, args ...any) {
 		notes = append(notes, note{Alarm: alarm, Text: fmt.Sprintf(format, args...)})
 	}
 	if r.Stopped {
-		add(true, "Closed: nobody is let in any more.")
+		add(true, "Closed: the gate admits nobody any more.")
 	}
 	if r.Paused {
-		add(true, "Paused: nobody is let in until Resume is called.")
+		add(true, "Paused: the gate admits nobody until Resume is called.")
 	}
 	if r.Overloaded {
-		add(true, "Overloaded: whoever came last goes first, and of the lowest class the longest waiters are shed.")
+		add(true, "Overloaded: the newest callers go first, and the longest waiters of the lowest class are refused.")
 	}
 	leaked, longest, taken := 0, seconds(0), make(map[string]int)
 	for _, h := range r.Holders {
@@ -193,36 +195,55 @@ func (r *gateReport) notes(now time.Time) []note {
 	}
 	if leaked > 0 {
 		add(true, "%s for longer than %v, the longest for %v%s.",
-			number(leaked, "holder keeps its permit", "holders keep their permits"), r.LeakAfter, longest, most(taken, leaked))
+			number(leaked, "holder has had its permit", "holders have had their permits"), r.LeakAfter, longest, most(taken, leaked))
 		notes[len(notes)-1].Holders = true
 	}
-	if r.InFlight >= r.Limit && r.Waiting > 0 {
-		add(true, "%d of %d permits are out, and %s, the longest for %v.", r.InFlight, r.Limit, number(r.Waiting, "caller waits", "callers wait"), r.OldestWait)
-		if still := r.lastLetIn(); still >= standstill {
-			add(true, "Nobody was let in for %v.", still)
+	full := r.InFlight >= r.Limit
+	if full && r.Waiting > 0 {
+		add(true, "%s, and %s, the longest for %v.", inUse(r.InFlight, r.Limit), number(r.Waiting, "caller waits", "callers wait"), r.OldestWait)
+		if still := r.lastAdmitted(); still >= standstill {
+			add(true, "Nobody was admitted for %v.", still)
 		}
 	}
 	if n, since := r.refusedSince(); n > 0 {
 		format := "%s refused in the last %v."
-		if r.Shadow { // where a gate that is closed refuses nevertheless
-			format = "%s, or would have been, refused in the last %v."
+		if r.Shadow { // where a closed gate refuses nevertheless
+			format = "%s refused, or would have been, in the last %v."
 		}
 		add(true, format, number(int(n), "caller was", "callers were"), seconds(max(time.Second, now.Sub(since).Round(time.Second))))
 	}
 	if n := r.Totals.UnknownClass; n > 0 {
-		add(true, "%s refused for naming a class that the gate does not have.", number(int(n), "caller was", "callers were"))
+		add(true, "%s refused because the gate has no class of the name that they gave.", number(int(n), "caller was", "callers were"))
+	}
+	if full && r.Waiting == 0 {
+		add(false, "%s, and nobody waits.", inUse(r.InFlight, r.Limit))
 	}
 	if r.InFlight > r.Limit {
-		add(false, "More permits are out than the limit says, as it was lowered.")
+		add(false, "The limit was lowered, and more permits than that are still in use.")
 	}
 	if r.Shadow {
-		add(false, "Shadow mode: nobody is refused; what is counted as refused would have been.")
+		add(false, "Shadow mode: nobody is refused. A refusal that is counted would have been one.")
 	}
 	return notes
 }
 
-// most says where most of the permits were taken, of how many each place took and
-// how many there are.
+// alarms returns the notes that are alarms.
+func (r gateReport) alarms() []note {
+	return slices.DeleteFunc(slices.Clone(r.Notes), func(n note) bool { return !n.Alarm })
+}
+
+func inUse(n, limit int) string {
+	if n == limit {
+		if n == 1 {
+			return "The only permit is in use"
+		}
+		return fmt.Sprintf("All %d permits are in use", n)
+	}
+	return fmt.Sprintf("%d permits are in use, of %d", n, limit)
+}
+
+// most returns where most of all permits were taken, from how many each place
+// took.
 func most(taken map[string]int, all int) string {
 	places := slices.SortedFunc(maps.Keys(taken), func(a, b string) int {
 		return cmp.Or(taken[b]-taken[a], strings.Compare(a, b))
@@ -240,15 +261,14 @@ func most(taken map[string]int, all int) string {
 	return "; taken " + strings.Join(each, "; ")
 }
 
-// standstill is for how long nobody must have been let in to be worth a note.
+// standstill is how long nobody must have been admitted to be worth a note.
 const standstill = seconds(5 * time.Second)
 
-// lastLetIn is how long ago somebody was let in within the limit; 0 if that is
-// not known, or if all have gone since the gate was asked how many there are. All
-// permits are out, and callers wait: then who was let in last still holds, as from
-// a permit that came back somebody else would have been let in later, unless the
-// limit was lowered meanwhile.
-func (r *gateReport) lastLetIn() seconds {
+// lastAdmitted returns how long ago the last caller was admitted within the limit,
+// or 0 if that is not known. All permits are in use, and callers wait. So whoever
+// was admitted last still holds its permit: one that came back would have gone to
+// a waiter, unless the limit was lowered meanwhile.
+func (r *gateReport) lastAdmitted() seconds {
 	for _, h := range slices.Backward(r.Holders) { // who holds for the least time is last
 		if h.Class != gate.OutOfBandClass {
 			return h.Held
@@ -257,8 +277,8 @@ func (r *gateReport) lastLetIn() seconds {
 	return 0
 }
 
-// refusedSince is how many were refused in the present period and the one before
-// it, and when that began.
+// refusedSince returns how many callers were refused in the present period and
+// the one before it, and when that one began.
 func (r *gateReport) refusedSince() (n uint64, since time.Time) {
 	for _, c := range r.Classes {
 		for _, p := range c.History[max(0, len(c.History)-2):] {

@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/poolgate/poolgate/poolgate/debugpage"
 	"github.com/poolgate/poolgate/poolgate/gate"
 )
 
@@ -65,11 +66,11 @@ func TestReport(t *testing.T) {
 			t.Errorf("totals: %+v", all.Totals)
 		case lane.Name != gate.OutOfBandClass:
 			t.Errorf("the lane: %+v", lane)
-		case len(all.Notes) != 2, all.Notes[0].Text != "1 of 1 permits are out, and 3 callers wait, the longest for 3 s.",
+		case len(all.Notes) != 2, all.Notes[0].Text != "The only permit is in use, and 3 callers wait, the longest for 3 s.",
 			all.Notes[1].Text != "2 callers were refused in the last 3 s.":
 			t.Errorf("notes: %+v", all.Notes)
 		}
-		shows(t, h, "/", "<b>3 s</b> oldest waiter", `<b class="bad">2</b> refused`, "1 of 1 permits are out, and 3 callers wait")
+		shows(t, h, "/", "<b>3 s</b> oldest waiter", `<b class="bad">2</b> refused`, "The only permit is in use, and 3 callers wait")
 
 		cancel()
 		synctest.Wait()
@@ -82,7 +83,7 @@ func TestReport(t *testing.T) {
 		if now := reports.History[len(reports.History)-1]; now.Acquired != 1 || now.Waited != 1 || now.Refused != 2 || now.Wait.P50 < 2.8 {
 			t.Errorf("the present period: %+v", now)
 		}
-		shows(t, h, "/", `aria-label="Permits per 10 s of reports, up to 3"`, `aria-label="Wait of reports, up to 3`, "default: nothing happened")
+		shows(t, h, "/", `aria-label="Callers per 10 s of reports, up to 3"`, `aria-label="Wait time of reports, up to 3`, "default: nothing happened")
 		close(leave)
 		synctest.Wait()
 	})
@@ -106,14 +107,14 @@ func TestReport(t *testing.T) {
 		if b.Statement != "SELECT young" || b.Held != 1 || b.Weight != 1 || b.Leaked {
 			t.Errorf("the young one: %+v", b)
 		}
-		if all.Totals.Leaked != 1 || all.Notes[0].Text != "1 holder keeps its permit for longer than 1 min, the longest for 2 min 4 s; taken in debugpage_test.acquire, main_test.go:44." {
+		if all.Totals.Leaked != 1 || all.Notes[0].Text != "1 holder has had its permit for longer than 1 min, the longest for 2 min 4 s; taken in debugpage_test.acquire, main_test.go:44." {
 			t.Errorf("got %+v, %+v", all.Totals, all.Notes)
 		}
 		shows(t, h, "/", `<span class="leaked">too long</span> 2 min 4 s</td>`, "<code>SELECT old</code>", "debugpage_test.acquire, main_test.go:",
-			`<a href="?goroutines=show#gate-1">Where are they now?</a>`, "<b>running</b> <code>SELECT young</code>", "Too long is longer than 1 min (LeakAfter).")
+			`<a href="?goroutines=show#gate-1">Where are the holders now?</a>`, "<b>running</b> <code>SELECT young</code>", "Too long is longer than 1 min (LeakAfter).")
 		young.Release()
 		old.Release()
-		shows(t, h, "/", "Nobody holds a permit.", `<b class="bad">1</b> held too long`)
+		shows(t, h, "/", "No permit is in use.", `<b class="bad">1</b> held too long`)
 	})
 
 	inBubble(t, "it tells for how long nobody was let in, where the most were taken, and how many were refused", func(t *testing.T) {
@@ -145,13 +146,13 @@ func TestReport(t *testing.T) {
 				t.Errorf("%q is not in %s", want, notes)
 			}
 		}
-		if strings.Contains(notes, "Nobody was let in") {
+		if strings.Contains(notes, "Nobody was admitted") {
 			t.Errorf("too early: %s", notes)
 		}
 		time.Sleep(30 * time.Second)
 		wait()
 		audit := acquire(t, g, gate.Request{OutOfBand: true}) // is none of the limit
-		if notes = fmt.Sprint(tell(t, h, "").Gates[0].Notes); !strings.Contains(notes, "Nobody was let in for 32 s.") {
+		if notes = fmt.Sprint(tell(t, h, "").Gates[0].Notes); !strings.Contains(notes, "Nobody was admitted for 32 s.") {
 			t.Errorf("got %s", notes)
 		}
 		audit.Release()
@@ -162,7 +163,7 @@ func TestReport(t *testing.T) {
 		synctest.Wait()
 		go give(t.Context())
 		synctest.Wait()
-		if notes = fmt.Sprint(tell(t, h, "").Gates[0].Notes); strings.Contains(notes, "Nobody was let in") {
+		if notes = fmt.Sprint(tell(t, h, "").Gates[0].Notes); strings.Contains(notes, "Nobody was admitted") {
 			t.Errorf("got %s", notes)
 		}
 	})
@@ -192,7 +193,7 @@ func TestReport(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		go plain.Acquire(ctx)
 		synctest.Wait()
-		if notes := fmt.Sprint(tell(t, only("plain", plain), "").Gates[0].Notes); strings.Contains(notes, "Nobody") {
+		if notes := fmt.Sprint(tell(t, only("plain", plain), "").Gates[0].Notes); strings.Contains(notes, "admitted") {
 			t.Errorf("of those who came just now it says %s", notes)
 		}
 		cancel()
@@ -216,14 +217,14 @@ func TestReport(t *testing.T) {
 		}
 		a, b := acquire(t, g, gate.Request{}), acquire(t, g, gate.Request{})
 		must(t, g.SetLimit(1))
-		shows(t, h, "/", "More permits are out than the limit says")
+		shows(t, h, "/", "The limit was lowered, and more permits")
 		a.Release()
 		b.Release()
 		g.Pause()
-		shows(t, h, "/", "Paused: nobody is let in")
+		shows(t, h, "/", "Paused: the gate admits nobody")
 		g.Resume()
 		g.Close()
-		shows(t, h, "/", "Closed: nobody is let in")
+		shows(t, h, "/", "Closed: the gate admits nobody")
 		if s := tell(t, h, "").Gates[0]; !s.Shadow || !s.Stopped || s.Paused || !s.Notes[0].Alarm {
 			t.Errorf("got %+v", s)
 		}
@@ -244,10 +245,44 @@ func TestReport(t *testing.T) {
 		if !g.Stats().Overloaded {
 			t.Fatal("it is not overloaded")
 		}
-		shows(t, h, "/", "Overloaded: whoever came last goes first")
+		shows(t, h, "/", "Overloaded: the newest callers go first")
 		cancel()
 		synctest.Wait()
 		p.Release()
+	})
+
+	inBubble(t, "what is wrong comes first, whatever the name of its gate", func(t *testing.T) {
+		well, full := newGate(t, gate.Config{Limit: 4}), newGate(t, gate.Config{Limit: 1})
+		bad := newGate(t, gate.Config{Limit: 2, LeakAfter: time.Second, OutOfBand: gate.NoOutOfBand})
+		h := debugpage.New(map[string]*gate.Gate{"alpha": well, "beta": full, "zeta": bad})
+		var held []gate.Permit
+		for range 2 {
+			held = append(held, acquire(t, bad, gate.Request{}))
+		}
+		only := acquire(t, full, gate.Request{})
+		ctx, cancel := context.WithCancel(t.Context())
+		for range 16 {
+			go bad.Acquire(ctx)
+		}
+		time.Sleep(6 * time.Second)
+
+		shows(t, h, "/", "<title>(1) poolgate</title>",
+			`<nav><a href="#gate-3" class="alarm">zeta</a> <a href="#gate-1" class="well">alpha</a> <a href="#gate-2" class="info">beta</a> </nav>`,
+			`<p class="note alarm"><a href="#gate-3">zeta</a>: 2 holders have had their permits for longer than 1 s, the longest for 6 s. 2 more below.</p>`,
+			"The only permit is in use, and nobody waits.", "All 2 permits are in use, and 16 callers wait, the longest for 6 s.", "Nobody was admitted for 6 s.")
+		body := get(t, h, "/")
+		if zeta, alpha := strings.Index(body, `id="gate-3"`), strings.Index(body, `id="gate-1"`); zeta < 0 || zeta > alpha {
+			t.Errorf("zeta is at %d, alpha at %d", zeta, alpha)
+		}
+		if all := tell(t, h, ""); all.Gates[0].Name != "alpha" || all.Gates[2].Name != "zeta" {
+			t.Error("the JSON has another order than that of the names")
+		}
+		cancel()
+		synctest.Wait()
+		only.Release()
+		for _, p := range held {
+			p.Release()
+		}
 	})
 
 	t.Run("the page has the 200 that hold longest, and the JSON has all", func(t *testing.T) {
@@ -257,7 +292,7 @@ func TestReport(t *testing.T) {
 		}
 		h := only("orders", g)
 		body := get(t, h, "/")
-		if n := strings.Count(body, "SELECT of-"); n != 200 || !strings.Contains(body, "And 800 more") || !strings.Contains(body, "SELECT of-0-") {
+		if n := strings.Count(body, "SELECT of-"); n != 200 || !strings.Contains(body, "800 more have held a permit for less time") || !strings.Contains(body, "SELECT of-0-") {
 			t.Errorf("%d holders are shown", n)
 		}
 		if n := len(tell(t, h, "").Gates[0].Holders); n != 1000 {
