@@ -28,6 +28,7 @@ func (g *Gate) Resume() {
 // released. Close does not wait for them, as Drain does, and may be called
 // again.
 func (g *Gate) Close() {
+	g.stopAdapting()
 	g.mu.Lock()
 	defer g.unlock()
 	g.close()
@@ -38,6 +39,7 @@ func (g *Gate) Close() {
 // gate closed nevertheless; it may then be called again, also by several at
 // once.
 func (g *Gate) Drain(ctx context.Context) error {
+	g.stopAdapting()
 	g.mu.Lock()
 	g.close()
 	if g.isEmpty() {
@@ -67,5 +69,11 @@ func (g *Gate) close() {
 		for w := c.queue.head; w != nil; w = c.queue.head {
 			g.resolve(w, g.rejectWaiter(w, now, ErrClosed))
 		}
+	}
+}
+
+func (g *Gate) stopAdapting() {
+	if g.adaptation != nil {
+		g.adaptation.stop()
 	}
 }

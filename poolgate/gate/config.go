@@ -54,8 +54,12 @@ func (m Mode) String() string {
 // gate.Config{Limit: 40} is complete.
 type Config struct {
 	// Limit is how many permits may be out at once, in Chunked mode how many
-	// make a wave. At least 1; there is no default.
+	// make a wave. At least 1; there is no default, but where Adaptive is set.
 	Limit int
+
+	// Adaptive has the gate find its limit by itself, beginning with Limit,
+	// which may then be zero. Nil means that the limit is fixed.
+	Adaptive *Adaptive
 
 	// Mode is Sliding unless said otherwise.
 	Mode Mode
@@ -140,6 +144,13 @@ func (g *Gate) laneSize() int {
 // withDefaults returns the configuration that c stands for, or what is wrong
 // with it. MaxWaiting stays as it was given: its default follows the limit.
 func (c Config) withDefaults() (Config, error) {
+	if c.Adaptive != nil {
+		adaptive, start, err := c.Adaptive.withDefaults(c.Limit, c.Classes)
+		if err != nil {
+			return c, err
+		}
+		c.Adaptive, c.Limit = &adaptive, start
+	}
 	if err := checkLimit("Config.Limit", c.Limit); err != nil {
 		return c, err
 	}
@@ -156,6 +167,8 @@ func (c Config) withDefaults() (Config, error) {
 		return c, fmt.Errorf("gate: Config.LeakAfter must not be negative, got %v", c.LeakAfter)
 	case c.StackEvery < 0:
 		return c, fmt.Errorf("gate: Config.StackEvery must not be negative, got %d", c.StackEvery)
+	case c.Adaptive != nil && c.Mode == Chunked:
+		return c, errors.New("gate: Config.Adaptive needs Mode Sliding: in waves the limit says little about what is in flight")
 	case c.Shed && c.Mode == Chunked:
 		return c, errors.New("gate: Config.Shed needs Mode Sliding: in waves a queue always stands")
 	}

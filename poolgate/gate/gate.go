@@ -15,6 +15,8 @@ type Gate struct {
 	epoch  time.Time // where the gate's monotonic clock begins
 	pool   sync.Pool // of *waiter; the gate's own, so that a gate made in a synctest bubble stays in it
 
+	adaptation *adaptation // nil where the limit is fixed
+
 	mu           sync.Mutex // guards all below
 	classes      []*class   // the default class first; the slice itself does not change
 	lane         *class     // of those out of band, beside the limit
@@ -62,6 +64,9 @@ func New(config Config) (*Gate, error) {
 		classes: classes,
 		lane:    newLane(epoch, config),
 		limit:   config.Limit,
+	}
+	if config.Adaptive != nil {
+		g.adaptation = newAdaptation(*config.Adaptive, config.Limit)
 	}
 	for c := range g.everyClass {
 		c.gate = g
@@ -151,23 +156,18 @@ func (g *Gate) Limit() int {
 // SetLimit changes the limit, at least 1, while the gate is running. More
 // permits are given out at once; fewer take effect as permits come back, and
 // nobody loses one. In Chunked mode a higher limit lets more into the present
-// wave. The lane out of band follows where its size is the default.
+// wave. The lane out of band follows where its size is the default. Of an
+// adaptive gate it changes the Max.
 func (g *Gate) SetLimit(n int) error {
 	if err := checkLimit("SetLimit", n); err != nil {
 		return err
 	}
-	g.mu.Lock()
-	change := LimitChange{Old: g.limit, New: n}
-	g.limit = n
-	g.serve(g.now())
-	observers := g.observers
-	g.unlock()
-	if change.Old != change.New {
-		for _, o := range observers {
-			if o.LimitChange != nil {
-				o.LimitChange(change)
-			}
-		}
+	if g.adaptation != nil {
+		g.setMax(n)
+		return nil
+	}
+	if changed := g.moveLimit(n, false, "set"); changed != nil {
+		changed()
 	}
 	return nil
 }

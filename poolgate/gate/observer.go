@@ -59,7 +59,17 @@ type Release struct {
 }
 
 // LimitChange says how the limit was changed.
-type LimitChange struct{ Old, New int }
+type LimitChange struct {
+	Old, New int
+
+	// Probe reports whether an adaptive gate moved it only to see what
+	// happens. That can be twice a second.
+	Probe bool
+
+	// Reason says why: "set" after SetLimit, and otherwise what the Finder
+	// said.
+	Reason string
+}
 
 // Leak says who holds a permit for too long.
 type Leak struct {

@@ -145,6 +145,9 @@ func (g *Gate) resolve(w *waiter, refused *RejectedError) {
 func (g *Gate) unlock() {
 	w := g.resolved
 	g.resolved, g.lastResolved = nil, nil
+	if g.adaptation != nil {
+		g.note()
+	}
 	g.mu.Unlock()
 	for w != nil {
 		next := w.next

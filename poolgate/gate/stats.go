@@ -21,6 +21,10 @@ type Stats struct {
 	LeakAfter  time.Duration
 	StackEvery int
 
+	// Adaptive is what there is to say about a limit that the gate finds by
+	// itself.
+	Adaptive AdaptiveStats
+
 	Counts // of all classes and the lane together
 
 	// Classes are the classes, DefaultClass first and the others as they
@@ -128,11 +132,13 @@ func (c *Counts) add(d Counts) {
 // Stats returns what the gate knows of itself, all of one moment. It takes the
 // gate's lock for a few microseconds for each class.
 func (g *Gate) Stats() Stats {
+	adaptive := g.adaptation.snapshot()
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	now := g.now()
 	s := Stats{
 		Mode:       g.config.Mode,
+		Adaptive:   adaptive,
 		Limit:      g.limit,
 		Suspended:  g.paused,
 		Stopped:    g.closed,
