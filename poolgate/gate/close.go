@@ -20,7 +20,11 @@ func (g *Gate) Resume() {
 	defer g.unlock()
 	g.paused, g.halted = false, g.closed
 	g.choosePath()
-	g.serve(g.now())
+	now := g.now()
+	for c := range g.everyClass {
+		c.service.start(now) // the pause is no interval between two grants
+	}
+	g.serve(now)
 }
 
 // Close stops admission for good: it refuses everybody who waits, and whoever

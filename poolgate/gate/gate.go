@@ -289,7 +289,9 @@ func (g *Gate) releaseLong(h *hold, now time.Duration) {
 	if h.stamped {
 		end.Held = now - h.since
 		h.class.history.hold(now, end.Held)
-		h.class.service.held(end.Held)
+		h.class.service.hold(now, end.Held, h.deadline > 0 && now >= h.deadline)
+	} else if g.waiting > 0 {
+		h.class.service.holdSince(now)
 	}
 	observers := g.observers
 	g.giveBack(h)

@@ -3,6 +3,7 @@ package gate_test
 import (
 	"context"
 	"errors"
+	"math"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -105,8 +106,66 @@ func TestDeadlines(t *testing.T) {
 		}
 		p.Release()
 		synctest.Wait()
-		if !errors.Is(c.err, gate.ErrDeadline) { // 10 ms left, and a hold takes 20
-			t.Errorf("got %v", c.err)
+		if !c.holds() { // it has 10 ms left, and a hold took 20
+			t.Fatalf("got %v", c.err)
+		}
+		c.permit.Release()
+	})
+
+	// done returns how many of all were done by their deadline.
+	done := func(all []*arrival, deadline time.Duration) (n int) {
+		for _, a := range all {
+			if a.err == nil && a.after <= deadline {
+				n++
+			}
+		}
+		return n
+	}
+
+	inBubble(t, "a pause says nothing about how quickly the queue moves", func(t *testing.T) {
+		g := newGate(t, gate.Config{Limit: 10})
+		load(t, g, 200, 30*ms, 300*ms, 0, "") // as much as can be done
+		g.Pause()
+		load(t, g, 20, time.Second, 300*ms, 0, "")
+		g.Resume()
+		all := load(t, g, 39, 25*ms, 300*ms, 2*time.Second, "")
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if n := done(all, 2*time.Second); n != len(all) {
+			t.Errorf("%d of %d are done in time", n, len(all))
+		}
+	})
+
+	for _, idle := range []time.Duration{0, 2 * time.Second, 20 * time.Second, time.Hour} {
+		inBubble(t, "long holds do not stand in the way of short ones that follow after "+idle.String(), func(t *testing.T) {
+			g := newGate(t, gate.Config{Limit: 4})
+			load(t, g, 200, time.Second, 5*time.Second, 0, "")
+			for g.Stats().InFlight > 0 {
+				time.Sleep(time.Second)
+			}
+			time.Sleep(idle)
+			for range 100 {
+				all := load(t, g, 30, 0, 10*ms, 100*ms, "") // 80 ms of work
+				time.Sleep(time.Second)
+				if n := done(all, 100*ms); n != len(all) {
+					t.Fatalf("%d of %d are done in time: %+v", n, len(all), g.Stats().Counts)
+				}
+			}
+		})
+	}
+
+	inBubble(t, "a deadline in a far future is not too late", func(t *testing.T) {
+		g := newGate(t, gate.Config{Limit: 1})
+		for _, deadline := range []time.Time{time.Unix(math.MaxInt64/int64(time.Second), 0), time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC), time.Now().Add(math.MaxInt64)} {
+			load(t, g, 40, 0, 10*ms, 0, "")
+			time.Sleep(100 * ms)
+			ctx, cancel := context.WithDeadline(t.Context(), deadline)
+			p, err := g.Acquire(ctx)
+			if err != nil {
+				t.Errorf("until %v: %v", deadline, err)
+			}
+			p.Release()
+			cancel()
 		}
 	})
 }

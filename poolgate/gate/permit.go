@@ -67,6 +67,7 @@ type hold struct {
 	weight   int           // 1 while it is not out
 	since    time.Duration // since when it is held, on the gate's clock
 	stamped  bool          // since is known
+	deadline time.Duration // when the context of the waiter that got it ends; 0 if never, or not known
 	reported bool          // as a leak
 	holder   Holder
 }
@@ -81,7 +82,7 @@ func (h *hold) isPlain() bool { return !h.stamped && h.owner.Load() == 0 }
 func (h *hold) reset() {
 	h.turn++
 	h.out, h.weight = false, 1
-	h.since, h.stamped, h.reported, h.holder = 0, false, false, nil
+	h.since, h.deadline, h.stamped, h.reported, h.holder = 0, 0, false, false, nil
 	if h.owner.Load() != 0 { // to store costs more than to look
 		h.owner.Store(0)
 	}

@@ -110,15 +110,15 @@ func (g *Gate) admit(c *class, now time.Duration) bool {
 		return false
 	case waited >= c.MaxWait && g.refuse(w, now, ErrWaitTimeout): // the timer is late
 		return false
-	case c.service.tooLate(now, w.deadline) && g.refuse(w, now, ErrDeadline):
+	case c.service.isLate(w, c, now) && g.refuse(w, now, ErrDeadline):
 		return false
 	}
 	g.passOver(w)
 	c.standing.observe(now - c.queue.head.since)
-	c.service.granted(now)
+	c.service.grant(now)
 	g.dequeue(w, now)
 	h := g.take(c, int(w.weight), now)
-	h.holder = w.holder
+	h.holder, h.deadline = w.holder, w.deadline
 	w.hold = h
 	c.counts.Waited++
 	c.history.wait(now, waited)
@@ -266,7 +266,7 @@ func (g *Gate) enqueue(ctx context.Context, c *class, r Request) *waiter {
 	w.ticket = g.tickets
 	g.tickets++
 	if c.queue.n == 0 {
-		c.service.busy(w.since)
+		c.service.start(w.since)
 		c.standing.least = 0
 	}
 	c.queue.push(w)

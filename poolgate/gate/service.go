@@ -2,88 +2,164 @@ package gate
 
 import (
 	"context"
+	"math"
+	"slices"
 	"time"
 )
 
 const (
-	// serviceSamples is how many grants and holds have to be seen before
-	// anybody is refused for what they say.
+	// serviceSamples is how many grants and holds a class must have seen before
+	// the gate refuses a caller for what they show. It looks at the last
+	// serviceKept of them.
 	serviceSamples = 16
+	serviceKept    = 64
 
-	// serviceMemory is for how long they say it.
+	// serviceMemory is how long they count, where holds are no longer than half
+	// of that. Otherwise they count for twice as long as a hold takes.
 	serviceMemory = time.Second
+
+	// hurry makes a refusal on arrival all but certain to be right: the gate
+	// refuses a newcomer only if it would be late even if the queue moved this
+	// many times as quickly as it does.
+	hurry = 2
 )
 
-// service is what a class can expect: how quickly its queue moves, and how long
-// its permits are held. All of it is guarded by Gate.mu.
+// A service is what the callers of a class can expect: how quickly its queue
+// moves, and how long its permits are held. It is guarded by Gate.mu.
 type service struct {
+	formed    time.Duration // when the queue did
 	lastGrant time.Duration
 	interval  float64 // between two grants while others wait, a moving average in ns
 	grants    int
-	learned   time.Duration // when the last of these was
+	granted   time.Duration // when the last of these was
 
-	hold  float64 // half of the holds take longer than that, in ns
-	holds int
+	kept   [serviceKept]time.Duration // how long the last holds took
+	holds  int
+	held   time.Duration // when the last of these ended
+	judged int           // how many holds there were when judge last looked
+
+	// quickest is the shortest hold in kept. A permit completes the most work
+	// per second if it goes to callers that have at least enough time left.
+	quickest, enough time.Duration
 }
 
-// busy notes that a queue has formed.
-func (s *service) busy(now time.Duration) { s.lastGrant = now }
+// start notes that a queue has formed, or that it may move again.
+func (s *service) start(now time.Duration) { s.formed, s.lastGrant = now, now }
 
-// granted notes that a waiter was let in.
-func (s *service) granted(now time.Duration) {
-	d := float64(now - s.lastGrant)
-	if now-s.learned > serviceMemory {
+// grant notes that a waiter was given its permit.
+func (s *service) grant(now time.Duration) {
+	if s.forgets(now, s.granted) {
 		s.grants = 0
 	}
 	s.grants++
-	s.interval += (d - s.interval) / float64(min(s.grants, serviceSamples))
-	s.lastGrant, s.learned = now, now
+	s.interval += (float64(now-s.lastGrant) - s.interval) / float64(min(s.grants, serviceKept))
+	s.lastGrant, s.granted = now, now
 }
 
-// held notes how long a permit was held: a median that moves by a twentieth
-// towards each sample.
-func (s *service) held(d time.Duration) {
-	x := float64(d)
-	switch s.holds++; {
-	case s.holds == 1:
-		s.hold = x
-	case x > s.hold:
-		s.hold += min(x-s.hold, s.hold/20+1)
-	default:
-		s.hold -= min(s.hold-x, s.hold/20)
+// hold notes that a permit was held for d. If the holder's context had ended by
+// then its work was cut off, and would have taken longer: it counts twice.
+func (s *service) hold(now, d time.Duration, cutOff bool) {
+	if s.forgets(now, s.held) {
+		s.holds, s.judged, s.quickest = 0, 0, math.MaxInt64
+	}
+	if cutOff {
+		d *= 2
+	}
+	s.kept[s.holds%serviceKept] = d
+	s.quickest = min(s.quickest, d)
+	s.held = now
+	s.holds++
+}
+
+// holdSince notes that a permit which was given out before the queue formed came
+// back. Nobody knows how long it was held, but if that may be less than any hold
+// in kept, then holds have become shorter.
+func (s *service) holdSince(now time.Duration) {
+	if d := now - s.formed; d < s.quickest {
+		s.hold(now, d, false)
 	}
 }
 
-// usual is how long half of the holds take at least; 0 if too little is known.
-func (s *service) usual() time.Duration {
-	if s.holds < serviceSamples {
-		return 0
-	}
-	return time.Duration(s.hold)
+// forgets reports whether what was last noted at that time no longer counts.
+func (s *service) forgets(now, noted time.Duration) bool {
+	return now-noted > max(serviceMemory, 2*s.enough)
 }
 
-// wouldMiss predicts whether a newcomer, at the end of the queue of c, would
-// still be at work when its context ends.
+func (s *service) knowsGrants(now time.Duration) bool {
+	return s.grants >= serviceSamples && !s.forgets(now, s.granted)
+}
+
+func (s *service) knowsHolds(now time.Duration) bool {
+	return s.holds >= serviceSamples && !s.forgets(now, s.held)
+}
+
+// judge brings quickest and enough up to date. A permit that only goes to
+// callers with at least the time x left completes one work in every
+// E[min(hold, x)] / P(hold <= x); enough is the x for which that is shortest.
+// Holds of always the same length give this length, and of two lengths the
+// shorter, unless it is rare.
+func (s *service) judge() {
+	if s.judged > 0 && s.holds-s.judged < serviceSamples {
+		return
+	}
+	s.judged = s.holds
+	sorted := s.kept
+	n := min(s.holds, serviceKept)
+	slices.Sort(sorted[:n])
+	s.quickest = sorted[0]
+	least, sum := math.Inf(1), 0.0
+	for i, d := range sorted[:n] {
+		sum += float64(d)
+		if each := (sum + float64(d)*float64(n-1-i)) / float64(i+1); each < least {
+			least, s.enough = each, d
+		}
+	}
+}
+
+// wouldMiss reports whether a newcomer, at the end of the queue of c, is all but
+// certain to be still at work when its context ends.
 func (s *service) wouldMiss(ctx context.Context, g *Gate, c *class) bool {
-	deadline, ok := ctx.Deadline()
-	if !ok || s.grants < serviceSamples || s.holds < serviceSamples || g.now()-s.learned > serviceMemory {
+	now := g.now()
+	deadline := deadlineOf(ctx, now)
+	if deadline == 0 || !s.knowsGrants(now) || !s.knowsHolds(now) {
 		return false
 	}
-	wait := time.Duration(s.interval * float64(c.queue.n+1))
-	return wait+s.usual() > time.Until(deadline)
+	s.judge()
+	wait := s.interval * float64(c.queue.n+1) / hurry
+	return wait > float64(deadline-now-s.quickest)
 }
 
-// tooLate tells whether who would be let in now has less time left than half of
-// the holds take.
-func (s *service) tooLate(now, deadline time.Duration) bool {
-	return deadline > 0 && now+s.usual() > deadline
+// isLate reports whether a permit would be wasted on w, which is next: it has
+// less time left than any of the last holds took, or so little that the permit
+// does more for those behind it, some of whom will otherwise be late.
+func (s *service) isLate(w *waiter, c *class, now time.Duration) bool {
+	if w.deadline == 0 || !s.knowsHolds(now) {
+		return false
+	}
+	s.judge()
+	switch left := w.deadline - now; {
+	case left < s.quickest:
+		return true
+	case left >= s.enough, c.gate.config.Mode == Chunked: // there a permit's time is that of its wave
+		return false
+	}
+	last := c.queue.tail
+	if last.deadline == 0 || !s.knowsGrants(now) {
+		return false
+	}
+	spare := last.deadline - now - s.enough
+	return spare >= 0 && s.interval*float64(c.queue.n) > float64(spare)
 }
 
-// deadlineOf is when ctx ends, on the gate's clock; 0 if it has no deadline.
+// deadlineOf returns when ctx ends, on the gate's clock; 0 if it never does.
 func deadlineOf(ctx context.Context, now time.Duration) time.Duration {
 	deadline, ok := ctx.Deadline()
 	if !ok {
 		return 0
 	}
-	return max(1, now+time.Until(deadline))
+	left := time.Until(deadline)
+	if left > math.MaxInt64-now {
+		return 0
+	}
+	return max(1, now+left)
 }
