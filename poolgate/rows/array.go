@@ -2,7 +2,9 @@ package rows
 
 import (
 	"database/sql/driver"
+	"encoding"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"reflect"
 	"strconv"
@@ -11,37 +13,62 @@ import (
 )
 
 // An array is PostgreSQL's text for one, such as {1,NULL,"a"}. Every driver
-// sends text, and the server reads it as an array of whatever type it wants
-// there: so an array counts as one parameter, where a list of values is bound
-// by the 65,535 parameters of a statement, and where drivers differ in the
-// slices that they take.
+// sends text, and the server reads it as an array of the type that it wants
+// there. So an array counts as one parameter, where a list of values is limited
+// by the 65,535 parameters of a statement, and it does not depend on which
+// slices a driver accepts.
 type array struct {
 	text []byte
-	// bytea has []byte written as bytea wants it, and not as what it is, such
-	// as JSON.
-	bytea bool
+	to   kind // of the elements
 }
 
-// add appends an element: what a driver takes as an argument, or a slice of
-// that.
+// A kind is what the values of a column are, as far as their text depends on
+// it. The zero kind is not known.
+type kind struct {
+	Element  string // the name of a built-in type; of the elements if Array
+	Category string // of that type, see pg_type.typcategory
+	Array    bool
+	Domain   bool // or of a domain
+	Rounds   bool // whether the driver leaves it to the server to round a time to microseconds
+}
+
+func (k kind) json() bool { return k.Element == "json" || k.Element == "jsonb" }
+
+// add appends an element: what a driver takes as an argument, a slice for an
+// array, or anything for JSON.
 func (a *array) add(v any) error {
 	a.comma()
 	converted, err := driver.DefaultParameterConverter.ConvertValue(v)
-	if err != nil {
-		if s, ok := sliceIn(v); ok { // one value, of which the server makes an array later
-			if s.IsNil() {
-				return a.addValue(nil)
-			}
-			inner := array{bytea: a.bytea}
-			if err := inner.addSlice(s); err != nil {
-				return err
-			}
-			a.quote(string(inner.text))
-			return nil
+	if err == nil {
+		if _, ok := converted.([]byte); ok && a.to.Array && !isValuer(v) {
+			return a.ambiguous(v)
 		}
-		return err
+		return a.addValue(v, converted)
 	}
-	return a.addValue(converted)
+	s := reflect.Indirect(reflect.ValueOf(v))
+	switch {
+	case s.CanUint(): // more than an int64 has
+		return a.addUint(v, s.Uint(), err)
+	case (s.Kind() == reflect.Slice || s.Kind() == reflect.Map) && s.IsNil():
+		return a.addValue(v, nil)
+	case a.to.Array && s.Kind() == reflect.Slice:
+		inner := array{to: a.to}
+		inner.to.Array = false
+		n, err := inner.addSlice(s)
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			inner.text = []byte("{}") // PostgreSQL has no {{},{}}
+		}
+		a.quote(string(inner.text))
+		return nil
+	case a.to.json() && !a.to.Array && !a.to.Domain:
+		return a.addJSON(v, err)
+	case s.Kind() == reflect.Slice:
+		return fmt.Errorf("a %T needs an array or a json column", v)
+	}
+	return err
 }
 
 func (a *array) comma() {
@@ -52,25 +79,44 @@ func (a *array) comma() {
 	}
 }
 
-func (a *array) addValue(v driver.Value) error {
+// addValue appends what the driver package makes of original. What drivers do
+// not agree on is an error.
+func (a *array) addValue(original any, v driver.Value) error {
+	start := len(a.text)
 	switch v := v.(type) {
 	case nil:
 		a.text = append(a.text, "NULL"...)
+		return nil
 	case int64:
+		if d, ok := duration(original); ok && a.to.Element == "interval" {
+			a.quote(strconv.FormatInt(d.Microseconds(), 10) + " microseconds")
+			return nil
+		}
 		a.text = strconv.AppendInt(a.text, v, 10)
 	case float64:
-		a.text = strconv.AppendFloat(a.text, v, 'g', -1, 64)
+		a.text = strconv.AppendFloat(a.text, v, 'f', -1, 64)
 	case bool:
 		a.text = strconv.AppendBool(a.text, v)
 	case string:
+		if a.to.Element == "bytea" && strings.Contains(v, `\`) {
+			return a.ambiguous(original)
+		}
 		a.quote(v)
 	case time.Time:
-		a.quote(timestamp(v))
+		switch {
+		case a.to.json():
+			return a.addJSON(v, nil)
+		case a.to.Category != "" && a.to.Category != "D" || a.to.Element == "timetz":
+			return a.ambiguous(original)
+		}
+		a.quote(timestamp(v, a.to))
+		return nil
 	case []byte:
 		switch {
 		case v == nil:
 			a.text = append(a.text, "NULL"...)
-		case a.bytea:
+			return nil
+		case a.to.Element == "bytea":
 			a.quote(`\x` + hex.EncodeToString(v))
 		default:
 			a.quote(string(v))
@@ -78,32 +124,127 @@ func (a *array) addValue(v driver.Value) error {
 	default:
 		return fmt.Errorf("a %T has no text in PostgreSQL", v)
 	}
+	if !a.agreed(original, v, string(a.text[start:])) {
+		return a.ambiguous(original)
+	}
 	return nil
 }
 
-// addSlice appends the elements of s, and slices among them as a dimension.
-func (a *array) addSlice(s reflect.Value) error {
+// agreed reports whether all drivers send original as this text. Those of them
+// that know Go types have other ideas of text, JSON and XML than those that
+// leave it to database/sql.
+func (a *array) agreed(original any, v driver.Value, text string) bool {
+	_, isString := v.(string)
+	_, isBytes := v.([]byte)
+	if a.to.Domain && reflect.Indirect(reflect.ValueOf(original)).Kind() == reflect.Float32 {
+		return false
+	}
+	switch a.to.Category {
+	case "", "N", "B": // not known, numbers, booleans
+		return true
+	}
+	switch a.to.Element {
+	case "bytea", "xml", "char":
+		if !isString && !isBytes {
+			return false
+		}
+	}
+	if _, isBool := v.(bool); a.to.Domain && (isBool || isBytes && a.to.Element != "bytea") {
+		return false
+	}
+	if isValuer(original) {
+		return true
+	}
+	if a.to.json() {
+		_, isMarshaler := original.(json.Marshaler)
+		_, isText := original.(encoding.TextMarshaler)
+		_, isRaw := original.(json.RawMessage)
+		return (!isMarshaler && !isText || isRaw) && reflect.Indirect(reflect.ValueOf(original)).Kind() != reflect.Float32
+	}
+	if s, ok := original.(fmt.Stringer); ok && (!isBytes || a.to.Domain) {
+		return s.String() == v || s.String() == text
+	}
+	return true
+}
+
+func (a *array) ambiguous(v any) error {
+	to := a.to.Element
+	if a.to.Array {
+		to = "array"
+	}
+	return fmt.Errorf("drivers differ in what they store for a %T in a column of type %s: make it a string or a []byte, or give it a Value method", v, to)
+}
+
+func (a *array) addUint(original any, v uint64, cause error) error {
+	if a.to.Category != "N" {
+		return cause
+	}
+	a.text = strconv.AppendUint(a.text, v, 10)
+	return nil
+}
+
+// addJSON appends v as JSON. If that cannot be, the error is cause, or that of
+// package json.
+func (a *array) addJSON(v any, cause error) error {
+	text, err := json.Marshal(v)
+	if err != nil {
+		if cause != nil {
+			err = cause
+		}
+		return err
+	}
+	a.quote(string(text))
+	return nil
+}
+
+// addSlice appends the elements of s, and slices among them as a dimension. It
+// returns how many elements there are in all.
+func (a *array) addSlice(s reflect.Value) (n int, err error) {
 	a.text = append(a.text, '{')
 	for i := range s.Len() {
 		v := s.Index(i).Interface()
 		a.comma()
+		inner := reflect.Indirect(reflect.ValueOf(v))
 		converted, err := driver.DefaultParameterConverter.ConvertValue(v)
-		if err == nil {
-			err = a.addValue(converted)
-		} else if inner, ok := sliceIn(v); ok {
-			err = a.addSlice(inner)
+		switch {
+		case err == nil:
+			n++
+			err = a.addElement(v, converted)
+		case inner.CanUint():
+			n++
+			err = a.addUint(v, inner.Uint(), err)
+		case inner.Kind() == reflect.Slice && (inner.IsNil() || a.to.json()):
+			err = a.ambiguous(v)
+		case inner.Kind() == reflect.Slice:
+			var m int
+			m, err = a.addSlice(inner)
+			n += m
+		case a.to.json():
+			n++
+			err = a.addJSON(v, err)
 		}
 		if err != nil {
-			return err
+			return n, err
 		}
 	}
 	a.text = append(a.text, '}')
-	return nil
+	return n, nil
 }
 
-func sliceIn(v any) (reflect.Value, bool) {
-	s := reflect.Indirect(reflect.ValueOf(v))
-	return s, s.Kind() == reflect.Slice
+// addElement is addValue inside a slice, where drivers agree on less.
+func (a *array) addElement(original any, v driver.Value) error {
+	number := a.to.Category == "N" || a.to.Category == "B"
+	switch reflect.Indirect(reflect.ValueOf(original)).Kind() {
+	case reflect.Float32:
+		if a.to.Element != "float4" {
+			return a.ambiguous(original)
+		}
+	case reflect.Bool:
+		if !number && !a.to.json() {
+			return a.ambiguous(original)
+		}
+	}
+	return a.addValue(original, v)
 }
 
 func (a *array) quote(s string) {
@@ -127,12 +268,31 @@ func (a *array) String() string {
 	return string(a.text) + "}"
 }
 
+func isValuer(v any) bool { _, ok := v.(driver.Valuer); return ok }
+
+func duration(v any) (time.Duration, bool) {
+	switch d := v.(type) {
+	case time.Duration:
+		return d, true
+	case *time.Duration:
+		return *d, true
+	}
+	return 0, false
+}
+
 // timestamp returns t for any of PostgreSQL's date and time types. Those
 // without a zone take the time on t's own clock, as both drivers have it.
-func timestamp(t time.Time) string {
-	era := ""
-	if t.Year() <= 0 { // PostgreSQL has no year 0
-		t, era = t.AddDate(1-2*t.Year(), 0, 0), " BC"
+func timestamp(t time.Time, to kind) string {
+	if to.Element == "timestamptz" {
+		t = t.UTC() // of a zone that is more than 16 hours away PostgreSQL knows nothing
 	}
-	return t.Format("2006-01-02 15:04:05.999999999Z07:00:00") + era
+	layout := "01-02 15:04:05.999999Z07:00:00"
+	if to.Rounds {
+		layout = "01-02 15:04:05.999999999Z07:00:00"
+	}
+	year, era := t.Year(), ""
+	if year <= 0 { // PostgreSQL has no year 0
+		year, era = 1-year, " BC"
+	}
+	return fmt.Sprintf("%04d-%s%s", year, t.Format(layout), era)
 }

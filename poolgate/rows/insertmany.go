@@ -18,35 +18,40 @@ var (
 	ErrRowsChanged = errors.New("rows: InsertMany cannot find all rows again by their keys, as a trigger changed or dropped some")
 )
 
-// InsertMany stores many rows in one statement, and returns what became of
+// InsertMany stores many rows in one statement and returns what became of
 // them: out[i] is the row of in[i], with its generated key and its defaults.
 //
 //	stored, err := rows.InsertMany[User](ctx, db, "users", []NewUser{{Name: "Ada"}, {Name: "Alan"}})
 //	ids, err := rows.InsertMany[int64](ctx, db, "users", []string{"Ada", "Alan"}, "name")
 //
-// columns are those to store. Without them they are all that In has, and a
-// field of In for which the table has no column is an error; what is not
-// stored gets its default. Out has the columns of the table that it has a field
-// for; or, if it is no struct, the primary key. In and Out may be one type, then
-// columns keep the key, which is still zero, from being stored.
+// columns are the columns to store. Without them InsertMany stores all fields
+// of In, and a field for which the table has no column is an error. A column
+// that is not stored gets its default. Out is read from the columns of the table
+// that it has a field for; if it is not a struct, from the primary key. In and
+// Out may be one type: then columns leave out the key, which is still zero.
 //
 // table is a name as in SQL: a, "public.a", or `"Mixed Case"`. It needs a
 // primary key, whose columns are either stored or have a default (serial,
-// identity, gen_random_uuid() and the like): PostgreSQL does not promise the
-// order of RETURNING, so each row is found by its key. Generated keys rise in
-// the order of in. Where the key is an identity the caller needs the right to
-// use its sequence.
+// identity, gen_random_uuid() and the like), because PostgreSQL does not promise
+// the order of RETURNING and InsertMany finds each row by its key. Generated
+// keys rise in the order of in. If the key is an identity, the caller needs the
+// right to use its sequence.
 //
-// A field is what a driver takes as an argument, and NULL if it is a nil
-// pointer or the like; a slice is an array. The server converts from text, so
-// json, uuid, numeric or an enum may be strings.
+// InsertMany stores what INSERT stores with the same driver. A field is what
+// the driver package's DefaultParameterConverter accepts: a number, a string,
+// a []byte, a bool, a time.Time or a driver.Valuer, or a pointer to one of them,
+// which is NULL if it is nil. A slice is an array, a time.Duration an interval,
+// and for a json or jsonb column any slice, map or struct is marshaled. The
+// server converts from text, so json, uuid, numeric or an enum may be strings.
+// Values that drivers store in different ways are an error: for example a
+// time.Time in a text column, a nil slice inside a slice, or a number with a
+// String method in a column that is not a number.
 //
-// All rows are stored or none, but for [ErrRowsChanged], which comes after the
-// statement: in a transaction, roll back. The arrays are in memory as text, one
-// parameter per column, so that the number of rows is not bound by that of
-// parameters; one array may have up to a gigabyte. Before it, InsertMany asks
-// the server for the table's columns, which is one more round trip. Without
-// rows it does nothing.
+// All rows are stored or none, with one exception: [ErrRowsChanged] comes after
+// the statement, so roll back the transaction. The rows are in memory as text,
+// one array per column, so the limit of 65,535 parameters does not apply; one
+// array may have up to a gigabyte. InsertMany first asks the server for the
+// table's columns, which is one more round trip. Without rows it does nothing.
 func InsertMany[Out, In any](ctx context.Context, q Queryer, table string, in []In, columns ...string) (out []Out, err error) {
 	if len(in) == 0 {
 		return []Out{}, nil
@@ -189,7 +194,7 @@ func (s *source[In]) refuseUnstored(value reflect.Value, path, table string) err
 func (s *source[In]) arrays(in []In) ([]any, error) {
 	arrays := make([]array, len(s.columns))
 	for i, c := range s.columns {
-		arrays[i].bytea = c.Bytea
+		arrays[i].to = c.kind
 	}
 	places := make([]reflect.Value, len(s.places))
 	for i, p := range s.places {

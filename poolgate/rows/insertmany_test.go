@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -132,6 +133,82 @@ func TestInsertMany(t *testing.T) {
 				`{"b":null,"i2":0,"n":"NaN","f":0,"t":"","c":"   ","y":null,"ys":null,"j":null,"u":null,"m":"sad","tz":"0044-03-15T00:00:00 BC",` +
 					`"ts":"0001-01-01T00:00:00","d":"0001-01-01","texts":[],"grid":null}`,
 			})
+		})
+		run("values whose text is not what Go prints", func(t *testing.T, db *poolgate.DB) {
+			type row struct {
+				ID int
+				V  any
+			}
+			last := "23:59:59.999999" // pgx cuts a time off, and the server rounds what lib/pq sends
+			if strings.Contains(t.Name(), "/pq/") {
+				last = "24:00:00"
+			}
+			for i, test := range []struct {
+				typ  string
+				v    any
+				want string // "" if it is refused
+			}{
+				{"bigint", 1000000.0, "1000000"},
+				{"bigint", float32(1 << 30), "1073741824"},
+				{"bigint", 1.5, ""},
+				{"int[]", []float64{1e6, -2e6}, "{1000000,-2000000}"},
+				{"numeric", uint64(math.MaxUint64), "18446744073709551615"},
+				{"numeric[]", []uint64{math.MaxUint64}, "{18446744073709551615}"},
+				{"text", 1e21, "1000000000000000000000"},
+				{"date", time.Date(0, 2, 29, 0, 0, 0, 0, time.UTC), "0001-02-29 BC"},
+				{"timestamptz", time.Date(-4, 2, 29, 1, 2, 3, 4000, time.UTC), "0005-02-29 01:02:03.000004 BC"},
+				{"time", time.Date(2026, 3, 1, 23, 59, 59, 999999999, time.UTC), last},
+				{"date", time.Date(2026, 3, 1, 23, 59, 59, 999999999, time.UTC), "2026-03-01"},
+				{"timestamptz", time.Date(2026, 3, 1, 23, 0, 0, 0, time.FixedZone("", -20*3600)), "2026-03-02 19:00:00"},
+				{"int[]", [][]int{{}, {}}, "{}"},
+				{"int[]", [][][]int{{{}}, {{}}}, "{}"},
+				{"text[]", [][]string{{}}, "{}"},
+				{"int[]", [][]int{{1}, {}}, ""},
+				{"text[]", [][]string{nil, nil}, ""},
+				{"int[]", []byte("{}"), ""},
+				{"text", []string{"a"}, ""},
+				{"interval", 90 * time.Second, "00:01:30"},
+				{"text", time.Second, ""},
+				{"text", time.Now(), ""},
+				{"text", stringer(1), ""},
+				{"int", stringer(1), "1"},
+				{"text", letters("a"), "a"},
+				{"text", shouting("a"), ""},
+				{"bytea", `\x41`, ""},
+				{"bytea", "abc", `\x616263`},
+				{"bytea", 1, ""},
+				{"xml", 1, ""},
+				{"jsonb", []string{}, "[]"},
+				{"jsonb", map[string]any{"a": []int{1}}, `{"a": [1]}`},
+				{"jsonb", struct{ A int }{1}, `{"A": 1}`},
+				{"jsonb", marshaler(1), ""},
+				{"jsonb", make(chan int), ""},
+				{"jsonb", map[string]any(nil), "NULL"},
+				{"jsonb[]", []map[string]int{{"a": 1}}, `{"{\"a\": 1}"}`},
+			} {
+				table := fmt.Sprintf("values%d", i)
+				exec(t, db, "CREATE TABLE "+table+" (id int PRIMARY KEY, v "+test.typ+")")
+				_, err := rows.InsertMany[int](t.Context(), db, table, []row{{1, test.v}})
+				if test.want == "" {
+					if err == nil {
+						t.Errorf("%T %v was stored as %s", test.v, test.v, test.typ)
+					}
+					continue
+				}
+				if err != nil {
+					t.Errorf("%T %v as %s: %v", test.v, test.v, test.typ, err)
+					continue
+				}
+				text := "v::text"
+				if test.typ == "timestamptz" {
+					text = "(v AT TIME ZONE 'UTC')::text"
+				}
+				got, err := rows.One[string](t.Context(), db, "SELECT COALESCE("+text+", 'NULL') FROM "+table)
+				must(t, err)
+				if got != test.want {
+					t.Errorf("%T %v as %s: %s was stored, want %s", test.v, test.v, test.typ, got, test.want)
+				}
+			}
 		})
 		run("all are stored or none, and the server's error is returned", func(t *testing.T, db *poolgate.DB) {
 			_, err := rows.InsertMany[line](t.Context(), db, "lines", []line{{100, 1, "a"}, {100, 2, "b"}, {100, 1, "c"}})

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"fmt"
+	"math"
 	"testing"
 	"time"
 
@@ -95,6 +96,40 @@ func TestLoadMany(t *testing.T) {
 			must(t, err)
 			equal(t, []int{len(got[0]), len(got[1])}, []int{2, 2})
 		})
+		run("keys are compared as the database compares them", func(t *testing.T, db *poolgate.DB) {
+			exec(t, db, `CREATE TABLE p (at timestamptz, ts timestamp, d date, n numeric(8,4), c char(5), f float8, z float8, u uuid);
+				INSERT INTO p VALUES ('2026-03-01 12:00:00.123456Z', '2026-03-01 12:00', '2026-03-01', 1.5, 'ab', 'NaN', '-0', 'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11')`)
+			day := time.Date(2026, 3, 1, 0, 0, 0, 0, time.FixedZone("", 2*3600))
+			at := time.Date(2026, 3, 1, 12, 0, 0, 123456000, time.UTC)
+			parsed, err := time.Parse(time.RFC3339Nano, "2026-03-01T12:00:00.123456Z")
+			must(t, err)
+			for name, at := range map[string]time.Time{
+				"Date": at, "Parse": parsed, "Unix": time.Unix(at.Unix(), 123456000), "Local": at.Local(), "UTC": at.UTC(),
+				"a zone": at.In(time.FixedZone("", 3600)), "monotonic": monotonic(at), "nanoseconds": at.Add(789),
+			} {
+				t.Run(name, func(t *testing.T) {
+					finds[time.Time](t, db, "at", at)
+					finds[*time.Time](t, db, "at", &at)
+					finds(t, db, "at", sql.NullTime{Time: at, Valid: true})
+					finds(t, db, "at", sql.Null[time.Time]{V: at, Valid: true})
+					finds[any](t, db, "at", at)
+				})
+			}
+			finds(t, db, "ts", time.Date(2026, 3, 1, 12, 0, 0, 0, time.FixedZone("", 3600)))
+			finds(t, db, "d", day)
+			finds(t, db, "d", day.UTC().Add(2*time.Hour))
+			finds(t, db, "n", "1.5")
+			finds[any](t, db, "n", 1.5)
+			finds(t, db, "n", decimal{new("1.50")})
+			finds(t, db, "n", 1.5)
+			finds(t, db, "n", float32(1.5))
+			finds(t, db, "c", "ab")
+			finds(t, db, "u", "A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11")
+			finds(t, db, "f", math.NaN())
+			finds(t, db, "z", 0.0)
+			finds(t, db, "z", math.Copysign(0, -1))
+			finds(t, db, "z", new(0.0))
+		})
 		run("NULL is the key of nobody's children", func(t *testing.T, db *poolgate.DB) {
 			got, err := rows.LoadMany(t.Context(), db, []sql.Null[int64]{{}, {V: 1, Valid: true}},
 				func(k sql.Null[int64]) sql.Null[int64] { return k },
@@ -116,7 +151,7 @@ func TestLoadMany(t *testing.T) {
 		run("a child of nobody is an error", func(t *testing.T, db *poolgate.DB) {
 			_, err := rows.LoadMany(t.Context(), db, []int64{1}, self, func(c child) int64 { return c.ID }, query)
 			is(t, err, rows.ErrUnknownParent)
-			says(t, err, "rows: a child is of none of the parents: its key is 12")
+			says(t, err, "rows: a child belongs to none of the parents: its key is 12")
 		})
 		run("a key that is no argument is an error", func(t *testing.T, db *poolgate.DB) {
 			type key [2]int
@@ -149,5 +184,40 @@ func loads[K comparable](t *testing.T, db *poolgate.DB, column string, key func(
 			want = []row{{id, key(id)}, {id, key(id)}}
 		}
 		equal(t, got[i], want)
+	}
+}
+
+// A decimal is a number as libraries have them: a pointer, whose == says
+// nothing.
+type decimal struct{ text *string }
+
+func (d decimal) Value() (driver.Value, error) { return *d.text, nil }
+
+func (d *decimal) Scan(v any) error {
+	if b, ok := v.([]byte); ok {
+		v = string(b)
+	}
+	d.text = new(v.(string))
+	return nil
+}
+
+// monotonic returns t with a monotonic clock reading.
+func monotonic(t time.Time) time.Time {
+	now := time.Now()
+	return now.Add(t.Sub(now))
+}
+
+// finds wants the row of p to be the child of a parent with this key, although
+// the key of the child may be another Go value.
+func finds[K comparable](t *testing.T, db *poolgate.DB, column string, key K) {
+	t.Helper()
+	got, err := rows.LoadMany(t.Context(), db, []K{key, key}, func(k K) K { return k }, func(r struct{ Key K }) K { return r.Key },
+		"SELECT "+column+" AS key FROM p WHERE "+column+" = ANY($1)")
+	if err != nil {
+		t.Errorf("%T %v in %s: %v", key, key, column, err)
+		return
+	}
+	if len(got[0]) != 1 || len(got[1]) != 1 {
+		t.Errorf("%T %v in %s: %v", key, key, column, got)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 )
 
 // A table is what the server knows of one. Its columns are in their order.
@@ -14,27 +15,49 @@ type column struct {
 	Table   string  // the table's name, with its schema, quoted
 	Name    string  // as it is
 	Quoted  string  // as SQL wants it
-	Type    string  // as SQL wants it, without a length, which would cut off in silence
-	Bytea   bool    // or an array of it
+	Type    string  // as SQL wants it, without a length or a domain, which a cast would apply in silence
+	Exact   string  // as SQL wants it, with both
 	Key     bool    // in the primary key
 	Default *string // an expression
 	Always  bool    // GENERATED ALWAYS AS IDENTITY
+	kind
 }
 
+// tableQuery asks for the columns of $1. It looks through domains, and through
+// arrays, at the types in them.
+//
+// $2 is the first instant of 1970 and 999 ns: where it arrives as something
+// later than that instant, the driver has left the rounding to the server.
 const tableQuery = `
 SELECT name.quoted AS "table", a.attname::text AS name, quote_ident(a.attname) AS quoted,
-       format_type(a.atttypid, -1) AS type,
-       17 IN (t.oid, t.typbasetype, t.typelem) AS bytea,
+       format_type(base.oid, -1) AS type, format_type(a.atttypid, a.atttypmod) AS exact,
+       CASE WHEN element.typnamespace = 'pg_catalog'::regnamespace THEN element.typname::text ELSE '' END AS element,
+       element.typcategory::text AS category, base.typcategory = 'A' AS array, own.domain,
+       $2::timestamptz > timestamptz '1970-01-01 00:00:00Z' AS rounds,
        COALESCE(a.attnum = ANY(k.conkey), false) AS key,
        CASE WHEN a.attidentity <> ''
             THEN format('nextval(%L::regclass)', pg_get_serial_sequence(name.quoted, a.attname))
-            ELSE pg_get_expr(d.adbin, d.adrelid) END AS default,
+            ELSE COALESCE(pg_get_expr(d.adbin, d.adrelid), own.standard) END AS default,
        a.attidentity = 'a' AS always
 FROM pg_attribute a
 JOIN pg_class c ON c.oid = a.attrelid
 JOIN pg_namespace n ON n.oid = c.relnamespace
 CROSS JOIN LATERAL (SELECT format('%I.%I', n.nspname, c.relname) AS quoted) name
-JOIN pg_type t ON t.oid = a.atttypid
+CROSS JOIN LATERAL (
+	WITH RECURSIVE within AS (
+		SELECT t.*, 1 AS depth, false AS inside FROM pg_type t WHERE t.oid = a.atttypid
+		UNION ALL
+		SELECT t.*, w.depth + 1, w.inside OR w.typtype <> 'd' FROM within w JOIN pg_type t
+		ON t.oid = CASE WHEN w.typtype = 'd' THEN w.typbasetype WHEN w.typcategory = 'A' THEN w.typelem END
+	)
+	SELECT (array_agg(oid ORDER BY depth) FILTER (WHERE typtype <> 'd'))[1] AS base,
+	       (array_agg(oid ORDER BY depth DESC))[1] AS element,
+	       bool_or(typtype = 'd') AS domain,
+	       (array_agg(pg_get_expr(typdefaultbin, 0) ORDER BY depth) FILTER (WHERE NOT inside AND typdefaultbin IS NOT NULL AND typtype = 'd'))[1] AS standard
+	FROM within
+) own
+JOIN pg_type base ON base.oid = own.base
+JOIN pg_type element ON element.oid = own.element
 LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum AND a.attgenerated = ''
 LEFT JOIN pg_constraint k ON k.conrelid = a.attrelid AND k.contype = 'p'
 WHERE a.attrelid = $1::text::regclass AND a.attnum > 0 AND NOT a.attisdropped
@@ -43,7 +66,7 @@ ORDER BY a.attnum`
 // lookUp asks the server for a table. If there is none, the error is the
 // server's own.
 func lookUp(ctx context.Context, q Queryer, name string) (table, error) {
-	t, err := Collect[column](ctx, q, tableQuery, name)
+	t, err := Collect[column](ctx, q, tableQuery, name, time.Unix(0, 999).UTC())
 	if err == nil && !slices.ContainsFunc(t, func(c column) bool { return c.Key }) {
 		err = fmt.Errorf("%w: %s", ErrNoPrimaryKey, name)
 	}
@@ -83,7 +106,8 @@ func (t table) insert(given, returned []column) (string, error) {
 				overriding = " OVERRIDING SYSTEM VALUE"
 			}
 		}
-		pairs = append(pairs, fmt.Sprintf("stored.%s = input.%s", c.Quoted, alias))
+		// What is stored has been given the column's precision.
+		pairs = append(pairs, fmt.Sprintf("stored.%s = input.%s::%s", c.Quoted, alias, c.Exact))
 	}
 
 	var params, aliases, input, columns, values []string
