@@ -45,8 +45,10 @@ type DB interface {
 // Without statements Run does nothing. It returns an error that names the field
 // of o that it cannot accept.
 func Run(ctx context.Context, db DB, o Options, statements ...Statement) error {
-	return run(ctx, db, o, len(statements), func(ctx context.Context, db session.DBTX, i int) error {
-		return statements[i](ctx, db)
+	return run(ctx, db, o, len(statements), func(ctx context.Context, db session.DBTX, i int) (err error) {
+		h := newHandle(ctx, db)
+		defer func() { err = h.end(err) }() // also if the statement panics
+		return statements[i](h.ctx, h)
 	})
 }
 

@@ -16,16 +16,19 @@ import (
 //		return err
 //	}
 //
-// It runs in another goroutine than the gather's caller, side by side with the
-// others. It must use the db and the ctx that it is given, and must have closed
-// its rows when it returns: the ctx ends with the gather.
+// It runs in a goroutine other than the caller's, side by side with the other
+// statements. It must use the db and the ctx that it is given, and close its rows
+// before it returns. If rows are open then, the gather closes them, and the
+// statement fails with [ErrRowsOpen] unless it returned an error itself. The
+// gather sees neither an *sql.Row that is not scanned nor the rows of an
+// *sql.Stmt: their end is that of the ctx, which ends with the statement.
 type Statement func(ctx context.Context, db session.DBTX) error
 
 // Query returns a statement that reads all its rows into *into, as
 // rows.Collect does. If it fails, *into stays as it is.
 func Query[T any](into *[]T, query string, args ...any) Statement {
 	return func(ctx context.Context, db session.DBTX) error {
-		all, err := rows.Collect[T](ctx, db, query, args...)
+		all, err := rows.Collect[T](ctx, direct(db), query, args...)
 		if err == nil {
 			*into = all
 		}
@@ -38,7 +41,7 @@ func Query[T any](into *[]T, query string, args ...any) Statement {
 // sql.ErrNoRows. If it fails, *into stays as it is.
 func One[T any](into *T, query string, args ...any) Statement {
 	return func(ctx context.Context, db session.DBTX) error {
-		only, err := rows.One[T](ctx, db, query, args...)
+		only, err := rows.One[T](ctx, direct(db), query, args...)
 		if err == nil {
 			*into = only
 		}
@@ -50,7 +53,7 @@ func One[T any](into *T, query string, args ...any) Statement {
 // unless that is nil.
 func Exec(into *sql.Result, query string, args ...any) Statement {
 	return func(ctx context.Context, db session.DBTX) error {
-		result, err := db.ExecContext(ctx, query, args...)
+		result, err := direct(db).ExecContext(ctx, query, args...)
 		if err == nil && into != nil {
 			*into = result
 		}
@@ -58,11 +61,11 @@ func Exec(into *sql.Result, query string, args ...any) Statement {
 	}
 }
 
-// Discard returns a statement whose rows are read to the end, so that an error in
-// the middle of them is found, and dropped.
+// Discard returns a statement whose rows are read to the end and discarded. An
+// error in the middle of them makes it fail.
 func Discard(query string, args ...any) Statement {
 	return func(ctx context.Context, db session.DBTX) error {
-		rs, err := db.QueryContext(ctx, query, args...)
+		rs, err := direct(db).QueryContext(ctx, query, args...)
 		if err != nil {
 			return err
 		}

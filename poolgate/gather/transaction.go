@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"database/sql/driver"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -21,15 +22,18 @@ const (
 // how long a ROLLBACK may take, until the connection is given up.
 const endGrace = 5 * time.Second
 
-// A transaction is a connection that is inside of one. It is begun and ended by
-// statements rather than by BeginTx, which cannot import a snapshot in the same
-// round trip, and which lib/pq needs more of. One worker uses it.
+// A transaction is a connection that has one open. Statements begin and end it
+// rather than BeginTx, which cannot import a snapshot in the same round trip,
+// and for which lib/pq needs more of them. One worker uses it.
 type transaction struct {
 	g         *gathering
 	conn      *sql.Conn
+	ctx       context.Context // of its statements
+	cancel    context.CancelFunc
 	savepoint bool // there is one
-	inside    bool // of a statement: set for good if that panics
+	inside    bool // a statement runs, or has panicked
 	lost      bool // it can run no more statements
+	stuck     bool // rows are open that cannot be closed
 }
 
 // begin opens a transaction, or returns nil if there is nothing left to do in
@@ -43,11 +47,13 @@ func (g *gathering) begin(waiting context.Context, begin string) (*transaction, 
 		conn.Close()
 		return nil, nil
 	}
-	if _, err := conn.ExecContext(g.ctx, begin); err != nil {
-		discard(conn)
+	t := &transaction{g: g, conn: conn}
+	t.ctx, t.cancel = context.WithCancel(g.ctx)
+	if _, err := conn.ExecContext(t.ctx, begin); err != nil {
+		t.discard()
 		return nil, fmt.Errorf("gather: %s: %w", begin, err)
 	}
-	return &transaction{g: g, conn: conn}, nil
+	return t, nil
 }
 
 // work runs statements until there are none, or the connection is lost.
@@ -61,8 +67,8 @@ func (t *transaction) work() {
 	}
 }
 
-// run runs statement i. With AllErrors a savepoint keeps its failure from the
-// next.
+// run runs statement i. With AllErrors a savepoint protects the next statement
+// from its failure.
 func (t *transaction) run(i int) error {
 	if t.g.options.AllErrors {
 		if err := t.save(); err != nil {
@@ -71,10 +77,13 @@ func (t *transaction) run(i int) error {
 		}
 	}
 	t.inside = true
-	err := t.g.statement(t.g.ctx, t.conn, i)
+	err := t.g.statement(t.ctx, t.conn, i)
 	t.inside = false
-	if err != nil && t.savepoint {
-		_, broken := t.conn.ExecContext(t.g.ctx, "ROLLBACK TO SAVEPOINT poolgate_gather")
+	switch {
+	case errors.Is(err, errStuck):
+		t.lost, t.stuck = true, true
+	case err != nil && t.savepoint:
+		_, broken := t.conn.ExecContext(t.ctx, "ROLLBACK TO SAVEPOINT poolgate_gather")
 		t.lost = broken != nil
 	}
 	return err
@@ -85,51 +94,61 @@ func (t *transaction) save() error {
 	if t.savepoint {
 		query = "RELEASE SAVEPOINT poolgate_gather; " + query
 	}
-	if _, err := t.conn.ExecContext(t.g.ctx, query); err != nil {
+	if _, err := t.conn.ExecContext(t.ctx, query); err != nil {
 		return fmt.Errorf("%s: %w", query, err)
 	}
 	t.savepoint = true
 	return nil
 }
 
-// commit keeps what the statements have written. If one has failed, and a
-// function has swallowed its error, COMMIT would be a ROLLBACK that reports
-// none: so it is asked before whether the server still takes statements.
+// commit keeps what the statements have written. If a function has hidden the
+// error of a statement, COMMIT would roll back and report no error. So commit
+// first asks the server whether it still accepts statements.
 func (t *transaction) commit() error {
-	_, err := t.conn.ExecContext(t.g.ctx, "SELECT 1")
+	_, err := t.conn.ExecContext(t.ctx, "SELECT 1")
 	if err == nil {
-		ctx, cancel := context.WithCancel(context.WithoutCancel(t.g.ctx))
+		ctx, cancel := context.WithCancel(context.WithoutCancel(t.ctx))
 		defer cancel()
-		defer context.AfterFunc(t.g.ctx, func() { time.AfterFunc(endGrace, cancel) })()
+		defer context.AfterFunc(t.ctx, func() { time.AfterFunc(endGrace, cancel) })()
 		_, err = t.conn.ExecContext(ctx, "COMMIT")
 	}
 	if err != nil {
 		return fmt.Errorf("gather: not committed: %w", err)
 	}
-	t.conn.Close() // gives it back, without an error of its own
+	t.release()
 	return nil
 }
 
 // rollback ends the transaction and gives the connection back.
 func (t *transaction) rollback() {
-	if t.inside { // rows may be open
-		t.g.cancel()
-		discard(t.conn)
+	if t.inside || t.stuck {
+		t.discard()
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.g.ctx), endGrace)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.ctx), endGrace)
 	defer cancel()
 	if _, err := t.conn.ExecContext(ctx, "ROLLBACK"); err != nil {
-		discard(t.conn) // the server rolls back
+		t.discard() // the server rolls back
 		return
 	}
-	t.conn.Close()
+	t.release()
 }
 
-// discard has the pool close a connection that nobody knows the state of.
-func discard(conn *sql.Conn) {
-	conn.Raw(func(any) error { return driver.ErrBadConn }) // which is what Raw returns
-	conn.Close()
+// release gives the connection back to the pool. database/sql makes it wait for
+// rows that are still open, of which a handle does not see those of an *sql.Row
+// and of an *sql.Stmt. They are cancelled first.
+func (t *transaction) release() {
+	t.cancel()
+	within(endGrace, func() { t.conn.Close() })
+}
+
+// discard makes the pool close the connection, whose state nobody knows.
+func (t *transaction) discard() {
+	t.cancel()
+	within(endGrace, func() {
+		t.conn.Raw(func(any) error { return driver.ErrBadConn }) // which is what Raw returns
+		t.conn.Close()
+	})
 }
 
 // serial runs all statements in one transaction.
@@ -203,7 +222,7 @@ func (g *gathering) join(waiting context.Context, begin string, imported func())
 // export returns the statements that begin a transaction on t's snapshot.
 func (t *transaction) export() (begin string, err error) {
 	var id string
-	if err := t.conn.QueryRowContext(t.g.ctx, "SELECT pg_export_snapshot()").Scan(&id); err != nil {
+	if err := t.conn.QueryRowContext(t.ctx, "SELECT pg_export_snapshot()").Scan(&id); err != nil {
 		return "", fmt.Errorf("gather: no snapshot: %w", err)
 	}
 	if id == "" || strings.Trim(id, "0123456789ABCDEF-") != "" {
