@@ -77,7 +77,7 @@ func (c *Conn) Close() error {
 		c.socket.SetDeadline(time.Now().Add(socket.Patience))
 		err = c.inner.Close()
 	}
-	c.socket.End(func() bool { return c.cancel() || c.line.Reachable() })
+	c.socket.End(c.cancel)
 	select {
 	case <-c.pg.CleanupDone():
 	case <-time.After(time.Second): // pgx does not always close it
@@ -86,7 +86,7 @@ func (c *Conn) Close() error {
 }
 
 // cancel asks the server to cancel what it does, and reports whether the server
-// has taken that.
+// could be reached for that.
 func (c *Conn) cancel() bool {
 	before := c.line.Answered()
 	ctx, cancel := context.WithTimeout(context.Background(), socket.CheckInterval)

@@ -58,6 +58,7 @@ func Run(t *testing.T, d Driver) {
 		{"cancellation", testCancellation},
 		{"errors", testErrors},
 		{"killed backends", testKilledBackends},
+		{"hung server", testHungServer},
 		{"copy", testCopy},
 		{"raw", testRaw},
 		{"sessions", testSessions},

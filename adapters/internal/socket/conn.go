@@ -201,7 +201,7 @@ func (c *Conn) Close() error {
 // the client's side, which a server that is idle, or that checks its client's
 // connection, notices, and waits for the server to close its own.
 //
-// Each time that takes longer than it should, End calls reach, which reports
+// When that takes longer than it should, and again and again, End calls reach, which reports
 // whether the server can be reached, and may ask it to cancel once more. Of a
 // server that cannot be reached nothing is known, and End gives up. It does so
 // in any case after EndTimeout.
@@ -212,7 +212,7 @@ func (c *Conn) End(reach func() bool) {
 	defer c.Conn.Close()
 	c.closeWrite()
 	start := time.Now()
-	for !c.drained(endWait) {
+	for wait := firstEndWait; !c.drained(wait); wait = endWait {
 		if time.Since(start) > EndTimeout || !reach() {
 			return
 		}

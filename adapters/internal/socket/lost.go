@@ -34,13 +34,16 @@ func (c *Conn) Lost(ctx context.Context, call Call, err error) error {
 		}
 	}
 	sent, ended := c.Sent(), ctx.Err()
+	if own := c.Err(); own != nil && ended != nil && errors.Is(err, ended) {
+		err = own // says more
+	}
 	switch {
-	case sent == call.Start && ended != nil:
+	case ended != nil && (sent == call.Start || sent == call.Checkout):
 		return ended
 	case sent == call.Checkout:
 		return driver.ErrBadConn
 	case sent == call.Start:
-		return fmt.Errorf("poolgate: nothing was sent: %w", err)
+		return fmt.Errorf("poolgate: the connection was lost before the statement was sent: %w", err)
 	case call.Harmless && ended != nil:
 		return fmt.Errorf("%w: %w", ended, err)
 	case call.Harmless:

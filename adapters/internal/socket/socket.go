@@ -24,10 +24,12 @@ const (
 	// EndTimeout bounds Conn.End.
 	EndTimeout = 10 * time.Second
 
-	// endWait is how long Conn.End waits before it asks whether the server can
-	// still be reached. It is longer than it takes a server that checks its
-	// client's connection every CheckInterval.
-	endWait = CheckInterval + 300*time.Millisecond
+	// firstEndWait is how long Conn.End waits before it asks whether the
+	// server can be reached, and endWait how long before it asks again. The
+	// latter is longer than it takes a server that checks its client's
+	// connection every CheckInterval.
+	firstEndWait = 100 * time.Millisecond
+	endWait      = CheckInterval + 300*time.Millisecond
 )
 
 // CheckInterval is how often the server should look whether the client of a
