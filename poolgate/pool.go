@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"errors"
+	"io"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -163,7 +164,7 @@ func (p *pool) mostIdle() int {
 	if p.maxIdle == 0 {
 		return p.fitting
 	}
-	return p.maxIdle
+	return min(p.maxIdle, p.fitting)
 }
 
 func (p *pool) prepared(*connection) *statements { return &statements{most: p.statements} }
@@ -365,6 +366,14 @@ const closePatience = 200 * time.Millisecond
 // close closes what is idle. What is in use is closed when it is given back.
 func (p *pool) close() error {
 	p.end()
+	err := p.closeConnections()
+	if c, ok := p.connector.(io.Closer); ok {
+		err = errors.Join(err, c.Close())
+	}
+	return err
+}
+
+func (p *pool) closeConnections() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.closed = true

@@ -30,7 +30,7 @@ type directConnector struct {
 
 func (c directConnector) Driver() driver.Driver { return c.driver }
 
-// Close is called by database/sql, which looks for it on the connector itself.
+// Close is called when the DB is closed.
 func (c directConnector) Close() error { return c.Connector.(io.Closer).Close() }
 
 func (c directConnector) Connect(ctx context.Context) (driver.Conn, error) {

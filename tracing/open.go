@@ -31,10 +31,9 @@ type Connector interface {
 //
 // All spans and the measurements of statements carry what the data source name
 // says of the server: db.system.name, db.namespace, server.address and
-// server.port. The pool belongs to the DB, whatever config.CloseInner says:
-// closing it ends the metrics, too.
+// server.port. Closing the DB ends the metrics, too.
 //
-// It returns the errors of connect, of poolgate.Wrap and of [Instrument], and
+// It returns the errors of connect, of poolgate.OpenDB and of [Instrument], and
 // does not connect. [database/sql.ColumnType.ScanType] says any on such a DB,
 // since otelsql does not pass it on.
 func Open[C Connector](connect func(dsn string) (C, error), dsn string, config poolgate.Config, opts ...Option) (*poolgate.DB, error) {
@@ -51,14 +50,12 @@ func Open[C Connector](connect func(dsn string) (C, error), dsn string, config p
 		s.pool = poolName(connector)
 	}
 	closing := &closingConnector{Connector: connector}
-	inner, err := openTraced(closing, s)
+	traced, err := newTraced(closing, s)
 	if err != nil {
 		return nil, err
 	}
-	config.CloseInner = true
-	db, err := poolgate.Wrap(inner, config)
+	db, err := poolgate.OpenDB(traced, config)
 	if err != nil {
-		inner.Close()
 		return nil, err
 	}
 	if closing.onClose, err = instrument(db, s); err != nil {

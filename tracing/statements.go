@@ -2,7 +2,6 @@ package tracing
 
 import (
 	"context"
-	"database/sql"
 	"database/sql/driver"
 	"fmt"
 
@@ -21,8 +20,8 @@ import (
 // otelsql makes a span and a measurement of each call to the driver. What
 // follows has it keep secrets, and speak the conventions.
 
-// openTraced returns a pool of connector's connections with otelsql around each.
-func openTraced(connector driver.Connector, s *settings) (*sql.DB, error) {
+// newTraced returns a connector of connector's connections with otelsql around each.
+func newTraced(connector driver.Connector, s *settings) (driver.Connector, error) {
 	traces, metrics := s.traces, metric.MeterProvider(metricnoop.NewMeterProvider())
 	if traces == nil {
 		traces = tracenoop.NewTracerProvider()
@@ -53,7 +52,7 @@ func openTraced(connector driver.Connector, s *settings) (*sql.DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	return sql.OpenDB(directConnector{outer, connector.Driver(), s.traces != nil, durations}), nil
+	return directConnector{outer, connector.Driver(), s.traces != nil, durations}, nil
 }
 
 // maxQueryText is how many bytes of a statement's text a span gets at most.

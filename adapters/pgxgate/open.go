@@ -1,7 +1,6 @@
 package pgxgate
 
 import (
-	"database/sql"
 	"errors"
 	"maps"
 	"strings"
@@ -27,23 +26,13 @@ const DefaultConnectTimeout = 30 * time.Second
 // Open does not connect, so that it neither takes time nor fails for a server
 // that is not there: PingContext says whether it is. It returns an error for a
 // name that pgx cannot parse, without the password that may be in it, and for
-// a field of config that poolgate.Wrap refuses.
-//
-// The pool belongs to the DB, whatever config.CloseInner says: Close closes
-// its connections.
+// a field of config that poolgate.OpenDB refuses.
 func Open(name string, config poolgate.Config) (*poolgate.DB, error) {
 	c, err := NewConnector(name)
 	if err != nil {
 		return nil, err
 	}
-	inner := sql.OpenDB(c)
-	config.CloseInner = true
-	db, err := poolgate.Wrap(inner, config)
-	if err != nil {
-		inner.Close()
-		return nil, err
-	}
-	return db, nil
+	return poolgate.OpenDB(c, config)
 }
 
 func parse(name string) (*pgx.ConnConfig, error) {

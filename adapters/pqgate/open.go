@@ -1,7 +1,6 @@
 package pqgate
 
 import (
-	"database/sql"
 	"errors"
 	"maps"
 	"net/url"
@@ -36,14 +35,7 @@ func Open(name string, config poolgate.Config) (*poolgate.DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	inner := sql.OpenDB(c)
-	config.CloseInner = true
-	db, err := poolgate.Wrap(inner, config)
-	if err != nil {
-		inner.Close()
-		return nil, err
-	}
-	return db, nil
+	return poolgate.OpenDB(c, config)
 }
 
 func parse(name string) (pq.Config, error) {

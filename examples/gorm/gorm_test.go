@@ -86,7 +86,7 @@ func TestManyGoroutinesShareFewPermits(t *testing.T) {
 		if err := orm.Model(&Account{}).Select("sum(balance)").Scan(&sum).Error; err != nil || sum != 50*100+49*50/2 {
 			t.Errorf("the sum is %d, %v", sum, err)
 		}
-		if most := db.Inner().Stats().OpenConnections; most > 3 {
+		if most := db.Stats().OpenConnections; most > 3 {
 			t.Errorf("%d connections", most)
 		}
 	})

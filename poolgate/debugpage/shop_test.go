@@ -137,7 +137,7 @@ func (s *shop) trouble(t *testing.T) {
 	}
 	until(t, "a transaction is idle", func() bool {
 		var n int
-		must(t, s.db.Inner().QueryRow("SELECT count(*) FROM pg_stat_activity "+
+		must(t, s.db.OutOfBand().QueryRow("SELECT count(*) FROM pg_stat_activity "+
 			"WHERE datname = current_database() AND state = 'idle in transaction'").Scan(&n))
 		return n == 1
 	})

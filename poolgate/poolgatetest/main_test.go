@@ -49,7 +49,9 @@ func onPool(t *testing.T, f func(run func(name string, test func(t *testing.T, p
 		t.Run(driver.Name, func(t *testing.T) {
 			dsn := server.CreateDatabase(t)
 			open := func() *poolgate.DB {
-				pool, err := driver.Open(dsn, poolgate.Config{Gate: gate.Config{Limit: 8}})
+				connector, err := driver.Connector(dsn)
+				must(t, err)
+				pool, err := poolgate.Wrap(sql.OpenDB(connector), poolgate.Config{Gate: gate.Config{Limit: 8}, CloseInner: true})
 				must(t, err)
 				return pool
 			}

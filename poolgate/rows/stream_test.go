@@ -149,7 +149,7 @@ func TestAll(t *testing.T) {
 			}
 		})
 		run("goes on where somebody has begun", func(t *testing.T, db *poolgate.DB) {
-			rs, err := db.Inner().QueryContext(t.Context(), three)
+			rs, err := db.QueryContext(t.Context(), three)
 			must(t, err)
 			defer rs.Close()
 			rs.Next()

@@ -92,7 +92,7 @@ func TestBusy(t *testing.T) {
 			has(t, db.DB)
 		})
 		run("one that waits for the gate holds the unit, and is sent away when it ends", func(t *testing.T, db *fixture) {
-			small, err := poolgate.Wrap(db.Inner(), poolgate.Config{Gate: gate.Config{Limit: 1, MaxWait: time.Minute}})
+			small, err := db.open(poolgate.Config{Gate: gate.Config{Limit: 1, MaxWait: time.Minute}})
 			must(t, err)
 			defer small.Close()
 			permit, err := small.Gate().Acquire(ctx)

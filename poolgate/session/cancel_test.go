@@ -92,7 +92,7 @@ func TestCancellation(t *testing.T) {
 			has(t, db.DB, "a", "b")
 		})
 		run("a statement waits for the gate as long as its own context allows", func(t *testing.T, db *fixture) {
-			small, err := poolgate.Wrap(db.Inner(), poolgate.Config{Gate: gate.Config{Limit: 1, MaxWait: time.Minute}})
+			small, err := db.open(poolgate.Config{Gate: gate.Config{Limit: 1, MaxWait: time.Minute}})
 			must(t, err)
 			defer small.Close()
 			permit, err := small.Gate().Acquire(background)
@@ -110,7 +110,7 @@ func TestCancellation(t *testing.T) {
 			has(t, db.DB, "b")
 		})
 		run("a wait for the gate ends with the unit's context too", func(t *testing.T, db *fixture) {
-			small, err := poolgate.Wrap(db.Inner(), poolgate.Config{Gate: gate.Config{Limit: 1, MaxWait: time.Minute}})
+			small, err := db.open(poolgate.Config{Gate: gate.Config{Limit: 1, MaxWait: time.Minute}})
 			must(t, err)
 			defer small.Close()
 			permit, err := small.Gate().Acquire(background)

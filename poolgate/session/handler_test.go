@@ -333,7 +333,7 @@ func TestHandler(t *testing.T) {
 					s.Close()
 				})
 				run("a refusal by the gate is a 503 that says when to come again", func(t *testing.T, db *fixture) {
-					small, err := poolgate.Wrap(db.Inner(), poolgate.Config{Gate: gate.Config{Limit: 1, MaxWait: 100 * time.Millisecond}})
+					small, err := db.open(poolgate.Config{Gate: gate.Config{Limit: 1, MaxWait: 100 * time.Millisecond}})
 					must(t, err)
 					defer small.Close()
 					permit, err := small.Gate().Acquire(context.Background())

@@ -14,6 +14,7 @@ import (
 	"github.com/poolgate/poolgate/internal/testing/pgserver"
 	"github.com/poolgate/poolgate/poolgate"
 	"github.com/poolgate/poolgate/poolgate/gate"
+	"github.com/poolgate/poolgate/poolgate/poolgatetest"
 )
 
 func TestMain(m *testing.M) { pgserver.Main(m) }
@@ -24,6 +25,9 @@ type fixture struct {
 	*poolgate.DB
 	dsn   string
 	other *poolgate.DB
+
+	// open opens another DB of the same database.
+	open func(poolgate.Config) (*poolgate.DB, error)
 }
 
 const schema = `
@@ -58,7 +62,8 @@ func onBoth(t *testing.T, f func(t *testing.T, run func(name string, test func(t
 						dbs = append(dbs, db)
 					}
 					exec(t, dbs[0], "TRUNCATE public.texts, public.children, public.parents, other.texts, other.children, other.parents")
-					test(t, &fixture{DB: dbs[0], dsn: dsns[0], other: dbs[1]})
+					open := func(config poolgate.Config) (*poolgate.DB, error) { return driver.Open(dsns[0], config) }
+					test(t, &fixture{DB: dbs[0], dsn: dsns[0], other: dbs[1], open: open})
 					for _, db := range dbs {
 						nothingHeld(t, db)
 						must(t, db.Close())
@@ -70,15 +75,11 @@ func onBoth(t *testing.T, f func(t *testing.T, run func(name string, test func(t
 	}
 }
 
-// nothingHeld looks at once: when a unit has ended, all is given back.
+// nothingHeld checks that all is given back. It waits for that: a connection
+// whose statement was cancelled keeps its permit until it is closed.
 func nothingHeld(t *testing.T, db *poolgate.DB) {
 	t.Helper()
-	if stats := db.Gate().Stats(); stats.InFlight != 0 || stats.Waiting != 0 {
-		t.Errorf("%d permits held, %d waiting", stats.InFlight, stats.Waiting)
-	}
-	if used := db.Stats().InUse; used != 0 {
-		t.Errorf("%d connections in use", used)
-	}
+	poolgatetest.NothingHeld(t, db)
 }
 
 func must(t testing.TB, err error) {

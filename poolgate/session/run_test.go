@@ -202,7 +202,7 @@ func TestRun(t *testing.T) {
 			has(t, db.DB, "a")
 		})
 		run("a refusal by the gate arrives as it is", func(t *testing.T, db *fixture) {
-			small, err := poolgate.Wrap(db.Inner(), poolgate.Config{Gate: gate.Config{Limit: 1, MaxWait: 20 * time.Millisecond}})
+			small, err := db.open(poolgate.Config{Gate: gate.Config{Limit: 1, MaxWait: 20 * time.Millisecond}})
 			must(t, err)
 			defer small.Close()
 			is(t, session.Run(ctx, func(ctx context.Context) error {

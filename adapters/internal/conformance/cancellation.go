@@ -2,7 +2,6 @@ package conformance
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"testing"
 	"time"
@@ -141,7 +140,7 @@ func testCancellation(t *testing.T, d Driver) {
 			t.Fatal(err)
 		}
 		faulty := &faults{Connector: connector}
-		db, err := poolgate.Wrap(sql.OpenDB(faulty), poolgate.Config{Gate: gate.Config{Limit: 1}, CloseInner: true})
+		db, err := poolgate.OpenDB(faulty, poolgate.Config{Gate: gate.Config{Limit: 1}})
 		if err != nil {
 			t.Fatal(err)
 		}

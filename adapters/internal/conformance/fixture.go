@@ -114,9 +114,6 @@ func (f *fixture) usable(t *testing.T) {
 	t.Helper()
 	f.settled(t)
 	n := f.Gate().Stats().Limit
-	if most := f.DB.DB.Stats().MaxOpenConnections; most > 0 {
-		n = min(n, most)
-	}
 	conns := f.hold(t, n)
 	for _, c := range conns {
 		backend(t, c)

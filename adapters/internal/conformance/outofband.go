@@ -47,7 +47,7 @@ func testOutOfBand(t *testing.T, d Driver) {
 		eventually(t, "nobody is in a transaction", func() bool {
 			return f.count(t, "application_name = 'gated' and state like 'idle in%'") == 0
 		})
-		if n := f.Inner().Stats().OpenConnections; n > 2 {
+		if n := f.Stats().OpenConnections; n > 2 {
 			t.Errorf("%d connections were needed", n)
 		}
 	})

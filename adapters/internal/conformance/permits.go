@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"reflect"
 	"sync"
 	"testing"
@@ -23,17 +24,42 @@ func testPermits(t *testing.T, d Driver) {
 		}
 	})
 
-	t.Run("settings on the façade that mean well do no harm", func(t *testing.T) {
+	t.Run("settings of the embedded *sql.DB do no harm", func(t *testing.T) {
 		f := open(t, d, 2)
-		f.SetMaxIdleConns(5)
-		f.SetConnMaxLifetime(time.Hour)
+		facade := f.DB.DB
+		facade.SetMaxIdleConns(1)
+		facade.SetConnMaxLifetime(time.Millisecond)
 		f.crowd(t, 2)
-		f.SetMaxOpenConns(1)
-		f.crowd(t, 1)
-		f.SetMaxIdleConns(5)
-		f.crowd(t, 1)
-		f.SetMaxOpenConns(0)
+		facade.SetMaxOpenConns(1)
 		f.crowd(t, 2)
+		facade.SetMaxIdleConns(5)
+		facade.SetConnMaxIdleTime(time.Millisecond)
+		f.crowd(t, 2)
+	})
+
+	t.Run("settings of the DB are those of the connections", func(t *testing.T) {
+		f := open(t, d, 6)
+		f.usable(t)
+		connections := func(n int) {
+			t.Helper()
+			eventually(t, fmt.Sprintf("%d connections are open", n), func() bool {
+				return f.count(t, "application_name = 'gated'") == n && f.Stats().OpenConnections == n
+			})
+		}
+		connections(6)
+		f.SetMaxIdleConns(4)
+		connections(4)
+		f.SetMaxOpenConns(3)
+		if n := f.Gate().Limit(); n != 2 {
+			t.Errorf("the limit is %d, besides one out of band", n)
+		}
+		f.crowd(t, 2)
+		f.SetConnMaxIdleTime(time.Millisecond)
+		connections(0)
+		f.SetConnMaxIdleTime(0)
+		f.usable(t)
+		f.SetConnMaxLifetime(time.Millisecond)
+		connections(0)
 	})
 
 	t.Run("a permit is held as long as the connection", func(t *testing.T) {
@@ -167,7 +193,8 @@ func (f *fixture) crowd(t *testing.T, most int) {
 	if seen == 0 {
 		t.Error("none was seen at work")
 	}
-	if n, limit := f.count(t, "application_name = 'gated'"), f.Gate().Stats().Limit; n > limit {
+	s := f.Gate().Stats()
+	if n, limit := f.Stats().OpenConnections, s.Limit+s.OutOfBand.Max; n > limit {
 		t.Errorf("%d connections are open, the limit is %d", n, limit)
 	}
 	f.usable(t)

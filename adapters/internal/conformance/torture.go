@@ -28,20 +28,31 @@ const EnvTorture = "POOLGATE_TORTURE"
 // connecting fails. At the end nothing may be held, waited for or left behind,
 // and each row that was reported as written has to be there once, and none that
 // was reported as not written.
+//
+// Half of the operations go through poolgate.OpenDB, half through poolgate.Wrap.
 func Torture(t *testing.T, d Driver) {
-	const limit, workers = 6, 16
 	operations, err := strconv.ParseInt(cmp.Or(os.Getenv(EnvTorture), "10000"), 10, 64)
 	if err != nil {
 		t.Fatalf("%s: %v", EnvTorture, err)
 	}
+	t.Run("OpenDB", func(t *testing.T) { torture(t, d, operations/2, poolgate.OpenDB) })
+	t.Run("Wrap", func(t *testing.T) {
+		torture(t, d, operations/2, func(c driver.Connector, config poolgate.Config) (*poolgate.DB, error) {
+			config.CloseInner = true
+			return poolgate.Wrap(sql.OpenDB(c), config)
+		})
+	})
+}
 
+func torture(t *testing.T, d Driver, operations int64, open func(driver.Connector, poolgate.Config) (*poolgate.DB, error)) {
+	const limit, workers = 6, 16
 	dsn := database(t)
 	connector, err := d.Connector(withOption(dsn, "application_name", "gated"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	faulty := &faults{Connector: connector}
-	db, err := poolgate.Wrap(sql.OpenDB(faulty), poolgate.Config{Gate: gate.Config{Limit: limit}, CloseInner: true})
+	db, err := open(faulty, poolgate.Config{Gate: gate.Config{Limit: limit}})
 	if err != nil {
 		t.Fatal(err)
 	}
