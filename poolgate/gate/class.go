@@ -3,6 +3,7 @@ package gate
 import (
 	"context"
 	"fmt"
+	"math"
 	"sync/atomic"
 	"time"
 )
@@ -11,19 +12,21 @@ import (
 // [Class] of this name configures it.
 const DefaultClass = "default"
 
-// maxPassed is how often a waiter is passed over at most, by later ones of
-// other classes: then it goes first, whatever the reservations and priorities
-// say. So a class with nothing of its own still gets one permit in seventeen.
+// maxPassed is how often a class is passed over by later callers of other classes
+// until it goes first, whatever the reservations and priorities say, and how many
+// permits there are between two that are given out so. So classes with nothing of
+// their own together still get one permit in seventeen.
 const maxPassed = 16
 
 // A Class is a kind of caller: the web's requests, the nightly reports. Each
 // has a queue of its own, first in, first out unless Config.Shed has it
-// otherwise. Which queue a permit goes to is decided as it becomes free:
+// otherwise. The gate decides which class gets a permit when it becomes free:
 //
-//  1. to a waiter that was passed over 16 times,
-//  2. to a class that has less than its Reserved in flight,
-//  3. to the class of the highest Priority,
-//  4. to the longest waiter.
+//  1. any class, for a waiter whose goroutine holds a permit already,
+//  2. a class that was passed over 16 times: one permit in 17 at most,
+//  3. a class that has less than its Reserved in flight,
+//  4. the class of the highest Priority,
+//  5. the class whose first waiter came first.
 //
 // While nobody waits anybody gets a free permit, reserved or not, within Max:
 // what a class has reserved and does not use is lent, and comes back to it
@@ -146,13 +149,16 @@ type class struct {
 	Class
 	gate     *Gate
 	inFlight int
-	queue    queue
-	passed   int // how often the head was passed over
+	waiting  int    // those in queue, and those of Gate.nested or Gate.laneNested that are of the class
+	queue    queue  // of newcomers
+	passed   int    // how often newcomers were passed over since one was served from the queue
+	servedAt uint64 // the gate's tickets when that was
 	counts   Counts
 	service  service
 	standing standing
 	history  history
 	movement movement
+	stuck    int // permits out to those who are stuck, see deadlockState
 }
 
 func newClass(epoch time.Time, config Class) *class {
@@ -189,7 +195,7 @@ func newClasses(epoch time.Time, config Config) ([]*class, error) {
 			return nil, err
 		}
 		seen[c.Name] = true
-		reserved += c.Reserved
+		reserved += min(c.Reserved, math.MaxInt-reserved)
 		if c.Name == DefaultClass {
 			classes[0].Class = c
 		} else {
@@ -210,22 +216,15 @@ func newClasses(epoch time.Time, config Config) ([]*class, error) {
 	return classes, nil
 }
 
-// mayEnter tells whether the class may have n more permits out, if there are
+// mayEnter reports whether the class may have n more permits out, if there are
 // so many.
-func (c *class) mayEnter(n int) bool { return c.Max == 0 || c.inFlight+min(n, c.Max) <= c.Max }
+func (c *class) mayEnter(n int) bool { return c.Max == 0 || min(n, c.Max) <= c.Max-c.inFlight }
 
-// goesBefore tells whether the next permit goes to c rather than to d; both
-// have waiters and may enter.
-func (c *class) goesBefore(d *class) bool {
-	if a, b := c.passed >= maxPassed, d.passed >= maxPassed; a != b {
-		return a
-	} else if !a {
-		if a, b := c.inFlight < c.Reserved, d.inFlight < d.Reserved; a != b {
-			return a
-		}
-		if c.Priority != d.Priority {
-			return c.Priority > d.Priority
-		}
+// cameAt is since when the class waits, in tickets: since its first newcomer came,
+// or where it is served from the end of the queue, since it was served last.
+func (c *class) cameAt() uint64 {
+	if c.standing.on {
+		return max(c.queue.head.ticket, c.servedAt)
 	}
-	return c.queue.head.ticket < d.queue.head.ticket
+	return c.queue.head.ticket
 }

@@ -1,6 +1,9 @@
 package gate
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 // clock is the gate's one timer, which runs Gate.tick. It is not touched as
 // waiters leave: it may fire for one that is long gone, and then finds out how
@@ -14,10 +17,14 @@ type clock struct {
 // wake has tick run in d at the latest. It is called with g.mu held.
 func (g *Gate) wake(now, d time.Duration) {
 	k := &g.clock
-	if k.armed && k.due <= now+d {
+	due := now + d
+	if due < now { // d is as long as there is
+		due = math.MaxInt64
+	}
+	if k.armed && k.due <= due {
 		return
 	}
-	k.armed, k.due = true, now+d
+	k.armed, k.due = true, due
 	if k.timer == nil {
 		k.timer = time.AfterFunc(d, g.tick)
 	} else {
@@ -46,18 +53,20 @@ func (g *Gate) tick() {
 	report(observers, leaks...)
 }
 
-// expire refuses those whose time is up. Within a class all may wait equally
-// long, so the first whose time is not up ends the search.
+// expire refuses those whose time is up. Newcomers of a class may all wait equally
+// long, so the first whose time is not up ends the search in their queue.
 func (g *Gate) expire(now time.Duration) {
-	for c := range g.everyClass {
-		for w := c.queue.head; w != nil; {
+	for q := range g.everyQueue {
+		for w := q.head; w != nil; {
 			next := w.next
-			waited := now - w.since
-			if waited < c.MaxWait {
-				g.wake(now, c.MaxWait-waited)
-				break
+			if left := w.class.MaxWait - (now - w.since); left > 0 {
+				g.wake(now, left)
+				if !w.nested {
+					break
+				}
+			} else {
+				g.refuse(w, now, ErrWaitTimeout)
 			}
-			g.refuse(w, now, ErrWaitTimeout)
 			w = next
 		}
 	}

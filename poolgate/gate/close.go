@@ -69,8 +69,8 @@ func (g *Gate) close() {
 	g.closed, g.halted = true, true
 	g.choosePath()
 	now := g.now()
-	for c := range g.everyClass {
-		for w := c.queue.head; w != nil; w = c.queue.head {
+	for q := range g.everyQueue {
+		for w := q.head; w != nil; w = q.head {
 			g.resolve(w, g.rejectWaiter(w, now, ErrClosed))
 		}
 	}

@@ -3,6 +3,7 @@ package gate
 import (
 	"errors"
 	"fmt"
+	"math"
 	"time"
 )
 
@@ -184,7 +185,7 @@ func queueBound(maxWaiting, limit int) int {
 	case NoWaiting:
 		return 0
 	case 0:
-		return max(defaultWaitersPerPermit*limit, defaultLeastMaxWaiting)
+		return max(defaultWaitersPerPermit*min(limit, math.MaxInt/defaultWaitersPerPermit), defaultLeastMaxWaiting)
 	}
 	return maxWaiting
 }

@@ -2,6 +2,7 @@ package gate
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -30,14 +31,15 @@ type movement struct {
 	at       time.Duration // since when it is so
 }
 
-// stands tells whether nothing has moved in the class for a while.
+// stands reports whether somebody waits in the class and nothing has moved in it
+// for a while.
 func (c *class) stands(now time.Duration) bool {
 	m := movement{c.counts.Acquired, c.inFlight, c.movement.at}
 	if m != c.movement {
 		m.at = now
 		c.movement = m
 	}
-	return c.queue.n > 0 && now-m.at >= standsAfter
+	return c.waiting > 0 && now-m.at >= standsAfter
 }
 
 // breakDeadlock looks whether waiters of a class that stands still can only be
@@ -45,7 +47,7 @@ func (c *class) stands(now time.Duration) bool {
 // which has the least to lose, is refused; as it gives back what it holds, the
 // others go on. It is called with g.mu held.
 func (g *Gate) breakDeadlock(now time.Duration) {
-	if g.halted || g.config.IgnoreDeadlocks {
+	if g.halted || g.config.IgnoreDeadlocks || g.nested.n+g.laneNested.n == 0 {
 		return
 	}
 	stands := false
@@ -56,12 +58,10 @@ func (g *Gate) breakDeadlock(now time.Duration) {
 		return
 	}
 	defer func() { g.search.cost = g.now() - now }()
-	waits := g.waitingHolders()
-	hopeless := g.hopeless(waits)
+	hopeless := g.hopeless()
 	var victim *waiter
-	for _, w := range waits {
-		if hopeless[w.class] && w.class.stands(now) && now-w.since >= standsAfter && !w.shadowed &&
-			(victim == nil || w.ticket > victim.ticket) {
+	for _, w := range hopeless {
+		if w.class.stands(now) && now-w.since >= standsAfter && !w.shadowed && (victim == nil || w.ticket > victim.ticket) {
 			victim = w
 		}
 	}
@@ -69,76 +69,84 @@ func (g *Gate) breakDeadlock(now time.Duration) {
 		return
 	}
 	err := g.rejectWaiter(victim, now, ErrDeadlock)
-	for _, h := range g.holds {
-		if !h.out {
-			continue
-		}
-		if w := waits[h.owner.Load()]; w != nil && hopeless[w.class] { // the victim among them
+	for _, w := range hopeless { // the victim among them
+		g.owners.each(w.goroutine, func(h *hold) bool {
 			info := h.info(now)
 			info.Waiting = now - w.since
 			err.Holders = append(err.Holders, info)
-		}
+			return true
+		})
 	}
 	g.resolve(victim, err)
 }
 
-// waitingHolders are the waiters, by their goroutine, that hold a permit.
-func (g *Gate) waitingHolders() map[int64]*waiter {
-	owners := make(map[int64]bool)
-	for _, h := range g.holds {
-		if id := h.owner.Load(); h.out && id != 0 {
-			owners[id] = true
-		}
-	}
-	waits := make(map[int64]*waiter)
-	if len(owners) == 0 {
-		return waits
-	}
+// hopeless returns the waiters that hold permits and that nobody will ever let in.
+// It starts from all waiters that hold some, as if all others had given back
+// theirs. Then it lets in one that has room, as if that gave back its own too, and
+// so on until there is no other. Newcomers have no part in it: they hold nothing
+// that anybody waits for, and take nothing before those who hold.
+//
+// This is how Habermann finds out whether a state is safe (Prevention of system
+// deadlocks, CACM 12(7), 1969).
+func (g *Gate) hopeless() (all []*waiter) {
+	s := deadlockState{g: g, wave: g.wave}
 	for c := range g.everyClass {
-		for w := c.queue.head; w != nil; w = w.next {
-			if owners[w.goroutine] {
-				waits[w.goroutine] = w
+		c.stuck = 0
+	}
+	for _, q := range []*queue{&g.nested, &g.laneNested} {
+		for w := q.head; w != nil; w = w.next {
+			if s.add(w, 1) > 0 { // else others have taken over what it held
+				all = append(all, w)
 			}
 		}
 	}
-	return waits
+	for before := -1; before != len(all); {
+		before = len(all)
+		all = slices.DeleteFunc(all, s.letIn)
+	}
+	return all
 }
 
-// hopeless are the classes whose waiters nobody will ever let in. It starts
-// from all and takes out those that somebody can move who is not waiting, or
-// waits in a class that was taken out, until there are no more of these.
-func (g *Gate) hopeless(waits map[int64]*waiter) map[*class]bool {
-	hopeless := make(map[*class]bool)
-	for c := range g.everyClass {
-		hopeless[c] = c.queue.n > 0
+// deadlockState is what the permits would be like if only those who are stuck held
+// any. Each class has its own number of them in stuck.
+type deadlockState struct {
+	g     *Gate
+	stuck int // permits of the limit
+	wave  int // permits given out in this wave
+}
+
+// letIn reports whether w has room, and then gives back what it holds.
+func (s *deadlockState) letIn(w *waiter) bool {
+	c, size, used := w.class, s.g.limit, s.stuck
+	inWaves := s.g.config.Mode == Chunked && c != s.g.lane
+	switch {
+	case c == s.g.lane:
+		size, used = s.g.laneSize(), c.stuck
+	case inWaves && s.stuck > 0:
+		used = s.wave
 	}
-	for changed := true; changed; {
-		changed = false
-		moving := make(map[*class]bool) // some holder of the class will release
-		anyMoving := false              // and so in any class of the limit
-		for _, h := range g.holds {
-			if !h.out {
-				continue
-			}
-			if w := waits[h.owner.Load()]; w == nil || !hopeless[w.class] {
-				moving[h.class] = true
-				anyMoving = anyMoving || h.class != g.lane
-			}
-		}
-		for c := range g.everyClass {
-			if !hopeless[c] {
-				continue
-			}
-			some := anyMoving
-			if c == g.lane {
-				some = moving[c]
-			}
-			if (some || g.fits(c)) && (moving[c] || c.mayEnter(g.weightOf(c))) {
-				hopeless[c], changed = false, true
-			}
-		}
+	if min(w.weight, size) > size-used || c.Max > 0 && min(w.weight, c.Max) > c.Max-c.stuck {
+		return false
 	}
-	return hopeless
+	if inWaves {
+		s.wave += w.weight
+	}
+	s.add(w, -1)
+	return true
+}
+
+// add adds what w holds to what is stuck, or with sign -1 takes it out, and
+// returns how many permits that is.
+func (s *deadlockState) add(w *waiter, sign int) (held int) {
+	s.g.owners.each(w.goroutine, func(h *hold) bool {
+		held += h.weight
+		h.class.stuck += sign * h.weight
+		if h.class != s.g.lane {
+			s.stuck += sign * h.weight
+		}
+		return true
+	})
+	return held
 }
 
 // addStacks adds where each holder stands. It stops the world for as long as it

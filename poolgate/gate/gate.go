@@ -12,6 +12,7 @@ import (
 // are safe for concurrent use. Make one with [New].
 type Gate struct {
 	config Config
+	owners owners
 	epoch  time.Time // where the gate's monotonic clock begins
 	pool   sync.Pool // of *waiter; the gate's own, so that a gate made in a synctest bubble stays in it
 
@@ -25,6 +26,7 @@ type Gate struct {
 	wave         int // permits given out in this wave; 0 whenever inFlight is
 	waiting      int // in all queues, the lane's included
 	heavy        int // of these, with a weight above 1
+	sinceOverdue int // permits that newcomers waited for, since one of an overdue class was served
 	tickets      uint64
 	holds        []*hold // every record that there is
 	free         *hold   // those of no permit
@@ -36,6 +38,11 @@ type Gate struct {
 	lastWait     time.Duration
 	unknownClass uint64 // callers that were refused for it
 	served       uint64 // waiters that were given a permit
+
+	// Waiters whose goroutine holds a permit already, in the order in which they
+	// came: those of all classes, and those of the lane. All others, the newcomers,
+	// are in the queue of their class.
+	nested, laneNested queue
 
 	resolved, lastResolved *waiter // those to be woken, see unlock
 
@@ -64,6 +71,9 @@ func New(config Config) (*Gate, error) {
 		classes: classes,
 		lane:    newLane(epoch, config),
 		limit:   config.Limit,
+		owners:  newOwners(config.Limit),
+
+		sinceOverdue: maxPassed,
 	}
 	if config.Adaptive != nil {
 		g.adaptation = newAdaptation(*config.Adaptive, config.Limit)

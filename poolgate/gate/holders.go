@@ -138,7 +138,7 @@ func (g *Gate) findLeaks(now time.Duration) (found []Leak) {
 		if !h.out || h.reported {
 			continue
 		}
-		if left := h.since + g.config.LeakAfter - now; left > 0 {
+		if left := g.config.LeakAfter - (now - h.since); left > 0 {
 			g.wake(now, left)
 			continue
 		}

@@ -111,7 +111,7 @@ func (g *Gate) snapshot(c *class, r Request) observation {
 		return observation{}
 	}
 	o := observation{observers: g.observers}
-	o.WaitStart = WaitStart{Class: c.Name, Weight: r.Weight, Limit: g.limit, InFlight: g.inFlight, Waiting: c.queue.n}
+	o.WaitStart = WaitStart{Class: c.Name, Weight: r.Weight, Limit: g.limit, InFlight: g.inFlight, Waiting: c.waiting}
 	if c == g.lane {
 		o.Limit, o.InFlight = g.laneSize(), c.inFlight
 	}

@@ -166,12 +166,3 @@ func (g *Gate) shedOne(now time.Duration) bool {
 	g.refuse(w, now, ErrShed)
 	return true
 }
-
-func (g *Gate) oldestWait(now time.Duration) (oldest time.Duration) {
-	for c := range g.everyClass {
-		if c.queue.n > 0 {
-			oldest = max(oldest, now-c.queue.head.since)
-		}
-	}
-	return oldest
-}

@@ -22,11 +22,11 @@ func (g *Gate) hasRoom(c *class, n int) bool {
 		return false
 	case c == g.lane:
 		size := g.laneSize()
-		return c.inFlight+min(n, size) <= size
+		return min(n, size) <= size-c.inFlight
 	case g.config.Mode == Chunked:
-		return g.wave+min(n, g.limit) <= g.limit
+		return min(n, g.limit) <= g.limit-g.wave
 	}
-	return g.inFlight+min(n, g.limit) <= g.limit
+	return min(n, g.limit) <= g.limit-g.inFlight
 }
 
 // isFree reports whether a newcomer may have n permits of class c at once. Where
@@ -90,19 +90,53 @@ func (g *Gate) serve(now time.Duration) (served bool) {
 	if g.waiting == 0 || g.halted {
 		return false
 	}
-	for c := g.nextClass(); c != nil; c = g.nextClass() {
-		served = g.admit(c, now) || served
+	full, laneFull := false, false
+	if g.nested.n > 0 {
+		served, full = g.serveNested(&g.nested, now)
 	}
-	for g.lane.queue.n > 0 && g.fits(g.lane) {
-		served = g.admit(g.lane, now) || served
+	if g.laneNested.n > 0 {
+		some, none := g.serveNested(&g.laneNested, now)
+		served, laneFull = served || some, none
+	}
+	for !full {
+		c := g.nextClass()
+		if c == nil {
+			break
+		}
+		served = g.admit(c.next(), now) || served
+	}
+	for !laneFull && g.lane.queue.n > 0 && g.fits(g.lane) {
+		served = g.admit(g.lane.next(), now) || served
 	}
 	return served
 }
 
-// admit lets one waiter of c in, unless it may not enter any more, and decides
-// about it in any case. There is room for it.
-func (g *Gate) admit(c *class, now time.Duration) bool {
-	w := c.next()
+// serveNested gives permits to those who hold one already, in the order in which
+// they came. Newcomers have to wait (full) while one of these does that only
+// needs more permits than are free: if they took them, nobody who holds a permit
+// would come to its end.
+func (g *Gate) serveNested(q *queue, now time.Duration) (served, full bool) {
+	for w := q.head; w != nil; {
+		if !g.hasRoom(w.class, 1) {
+			return served, true
+		}
+		next := w.next
+		switch {
+		case !w.class.mayEnter(w.weight): // only those of its class have to wait
+		case !g.hasRoom(w.class, w.weight):
+			full = true
+		default:
+			served = g.admit(w, now) || served
+		}
+		w = next
+	}
+	return served, full
+}
+
+// admit lets w in, unless it may not enter any more, and decides about it in any
+// case. There is room for it.
+func (g *Gate) admit(w *waiter, now time.Duration) bool {
+	c := w.class
 	waited := now - w.since
 	switch {
 	case w.ctx.Err() != nil:
@@ -110,14 +144,16 @@ func (g *Gate) admit(c *class, now time.Duration) bool {
 		return false
 	case waited >= c.MaxWait && g.refuse(w, now, ErrWaitTimeout): // the timer is late
 		return false
-	case c.service.isLate(w, c, now) && g.refuse(w, now, ErrDeadline):
+	case !w.nested && c.service.isLate(w, c, now) && g.refuse(w, now, ErrDeadline):
 		return false
 	}
-	g.passOver(w)
-	c.standing.observe(now - c.queue.head.since)
-	c.service.grant(now)
+	if !w.nested { // which say nothing of what newcomers can expect
+		g.passOver(w)
+		c.standing.observe(now - c.queue.head.since)
+		c.service.grant(now)
+	}
 	g.dequeue(w, now)
-	h := g.take(c, int(w.weight), now)
+	h := g.take(c, w.weight, now)
 	h.holder, h.deadline = w.holder, w.deadline
 	w.hold = h
 	c.counts.Waited++
@@ -157,16 +193,16 @@ func (g *Gate) unlock() {
 	}
 }
 
-// nextClass returns the class whose turn it is, or nil if nobody waits who
+// nextClass returns the class whose turn it is, or nil if no newcomer waits who
 // could enter. A waiter that needs more permits than are free is passed over,
-// until it has been too often: then all wait until they are free.
+// until it has been too often: then all newcomers wait until they are free.
 func (g *Gate) nextClass() *class {
 	var next *class
 	for _, c := range g.classes {
-		if c.queue.n == 0 || !c.mayEnter(g.weightOf(c)) || !g.fits(c) && c.passed < maxPassed {
+		if c.queue.n == 0 || !c.mayEnter(c.next().weight) || !g.fits(c) && !g.isOverdue(c) {
 			continue
 		}
-		if next == nil || c.goesBefore(next) {
+		if next == nil || g.goesBefore(c, next) {
 			next = c
 		}
 	}
@@ -176,25 +212,54 @@ func (g *Gate) nextClass() *class {
 	return next
 }
 
-// weightOf is how many permits the next waiter of c needs.
-func (g *Gate) weightOf(c *class) int { return int(c.next().weight) }
+func (g *Gate) fits(c *class) bool { return g.hasRoom(c, c.next().weight) }
 
-func (g *Gate) fits(c *class) bool { return g.hasRoom(c, g.weightOf(c)) }
+// isOverdue reports whether c, which was passed over too often, goes first. That is
+// one permit in seventeen for all classes together: many of them would otherwise
+// leave nothing to those that have a reservation.
+func (g *Gate) isOverdue(c *class) bool { return c.passed >= maxPassed && g.sinceOverdue >= maxPassed }
+
+// goesBefore reports whether the next permit goes to c rather than to d; both
+// have waiters and may enter.
+func (g *Gate) goesBefore(c, d *class) bool {
+	if a, b := g.isOverdue(c), g.isOverdue(d); a != b {
+		return a
+	} else if a && c.passed != d.passed {
+		return c.passed > d.passed
+	} else if !a {
+		if a, b := c.inFlight < c.Reserved, d.inFlight < d.Reserved; a != b {
+			return a
+		}
+		if c.Priority != d.Priority {
+			return c.Priority > d.Priority
+		}
+	}
+	return c.cameAt() < d.cameAt()
+}
 
 // passOver notes that w is served before those who came before it.
 func (g *Gate) passOver(w *waiter) {
-	if w.class == g.lane || len(g.classes) == 1 {
+	c := w.class
+	if c == g.lane || len(g.classes) == 1 {
 		return
 	}
-	for _, c := range g.classes {
-		if c != w.class && c.queue.n > 0 && c.queue.head.ticket < w.ticket && c.mayEnter(g.weightOf(c)) {
-			c.passed++
+	if g.isOverdue(c) {
+		g.sinceOverdue = 0
+	} else {
+		g.sinceOverdue = min(g.sinceOverdue+1, maxPassed)
+	}
+	c.passed = 0
+	for _, d := range g.classes {
+		if d != c && d.queue.n > 0 && d.cameAt() < w.ticket && d.mayEnter(d.next().weight) {
+			d.passed++
 		}
 	}
+	c.servedAt = g.tickets
 }
 
-// refusal returns why a newcomer that needs n permits may not even wait, or nil
-// if it may.
+// refusal returns why a caller that needs n permits may not even wait, or nil if
+// it may. One that holds a permit already does not stand in the queue of the
+// newcomers.
 func (g *Gate) refusal(ctx context.Context, c *class, n int) error {
 	most := g.limit
 	if c == g.lane {
@@ -208,6 +273,10 @@ func (g *Gate) refusal(ctx context.Context, c *class, n int) error {
 	case n > most:
 		return g.reject(c, ErrTooHeavy, 0)
 	case g.isFree(c, n):
+		return nil
+	case c.MaxWaiting == NoWaiting:
+		return g.reject(c, ErrQueueFull, 0)
+	case g.owners.own(goroutine()):
 		return nil
 	case c.queue.n >= queueBound(c.MaxWaiting, g.limit):
 		return g.reject(c, ErrQueueFull, 0)
@@ -254,7 +323,7 @@ func (g *Gate) enqueue(ctx context.Context, c *class, r Request) *waiter {
 	w := g.pool.Get().(*waiter)
 	w.ctx = ctx
 	w.class = c
-	w.weight = int32(r.Weight)
+	w.weight = r.Weight
 	w.holder = r.Holder
 	w.since = g.now()
 	w.began = w.since
@@ -263,13 +332,15 @@ func (g *Gate) enqueue(ctx context.Context, c *class, r Request) *waiter {
 	}
 	w.deadline = deadlineOf(ctx, w.since)
 	w.goroutine = goroutine()
+	w.nested = g.owners.own(w.goroutine)
 	w.ticket = g.tickets
 	g.tickets++
-	if c.queue.n == 0 {
+	if c.queue.n == 0 && !w.nested {
 		c.service.start(w.since)
 		c.standing.least = 0
 	}
-	c.queue.push(w)
+	g.queueOf(w).push(w)
+	c.waiting++
 	g.waiting++
 	if w.weight > 1 {
 		g.heavy++
@@ -279,13 +350,32 @@ func (g *Gate) enqueue(ctx context.Context, c *class, r Request) *waiter {
 	return w
 }
 
+// queueOf returns the queue that w is in.
+func (g *Gate) queueOf(w *waiter) *queue {
+	switch {
+	case !w.nested:
+		return &w.class.queue
+	case w.class == g.lane:
+		return &g.laneNested
+	}
+	return &g.nested
+}
+
+// everyQueue yields all queues.
+func (g *Gate) everyQueue(yield func(*queue) bool) {
+	for c := range g.everyClass {
+		if !yield(&c.queue) {
+			return
+		}
+	}
+	_ = yield(&g.nested) && yield(&g.laneNested)
+}
+
 // dequeue takes w out of its queue and returns how long it was there.
 func (g *Gate) dequeue(w *waiter, now time.Duration) time.Duration {
 	c := w.class
-	if c.queue.head == w {
-		c.passed = 0
-	}
-	c.queue.remove(w)
+	g.queueOf(w).remove(w)
+	c.waiting--
 	g.waiting--
 	if w.weight > 1 {
 		g.heavy--
@@ -314,7 +404,7 @@ func (g *Gate) rejection(c *class, reason Reason, waited time.Duration) *Rejecte
 		Class:    c.Name,
 		Limit:    g.limit,
 		InFlight: g.inFlight,
-		Waiting:  c.queue.n,
+		Waiting:  c.waiting,
 		Waited:   waited,
 	}
 	if c == g.lane {

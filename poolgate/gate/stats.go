@@ -149,7 +149,6 @@ func (g *Gate) Stats() Stats {
 		InFlight:   g.inFlight,
 		Waiting:    g.waiting,
 		MaxWaiting: queueBound(g.classes[0].MaxWaiting, g.limit),
-		OldestWait: g.oldestWait(now),
 		Classes:    make([]ClassStats, len(g.classes)),
 	}
 	for i, c := range g.classes {
@@ -159,6 +158,10 @@ func (g *Gate) Stats() Stats {
 	s.Counts.add(g.lane.counts)
 	s.UnknownClass = g.unknownClass
 	s.OutOfBand = g.statsOf(g.lane, now)
+	s.OldestWait = s.OutOfBand.OldestWait
+	for _, c := range s.Classes {
+		s.OldestWait = max(s.OldestWait, c.OldestWait)
+	}
 	s.OutOfBand.Max = g.laneSize()
 	return s
 }
@@ -168,14 +171,29 @@ func (g *Gate) statsOf(c *class, now time.Duration) ClassStats {
 	s := ClassStats{
 		Class:    c.Class,
 		InFlight: c.inFlight,
-		Waiting:  c.queue.n,
+		Waiting:  c.waiting,
 		Counts:   c.counts,
 		Wait:     c.history.recentWaits(),
 		Hold:     c.history.recentHolds(),
 	}
 	s.MaxWaiting = queueBound(c.MaxWaiting, g.limit)
-	if c.queue.n > 0 {
-		s.OldestWait = now - c.queue.head.since
-	}
+	s.OldestWait = g.oldestOf(c, now)
 	return s
+}
+
+// oldestOf is how long the longest waiter of c has waited.
+func (g *Gate) oldestOf(c *class, now time.Duration) (oldest time.Duration) {
+	if c.queue.n > 0 {
+		oldest = now - c.queue.head.since
+	}
+	q := &g.nested
+	if c == g.lane {
+		q = &g.laneNested
+	}
+	for w := q.head; w != nil; w = w.next {
+		if w.class == c {
+			return max(oldest, now-w.since)
+		}
+	}
+	return oldest
 }

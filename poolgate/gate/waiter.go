@@ -13,11 +13,12 @@ import (
 // Anybody but the caller then writes the outcome and, having unlocked, sends on
 // ready, in this order, so the caller that received may read it without the lock.
 //
-// It takes 240 bytes with its channel, see TestAWaiterIsSmall.
+// It takes 256 bytes with its channel, see TestAWaiterIsSmall.
 type waiter struct {
 	next, prev *waiter
-	weight     int32
+	weight     int
 	queued     bool
+	nested     bool // its goroutine held a permit when it came
 	shadowed   bool // in shadow mode: it was counted as refused
 
 	ctx       context.Context

@@ -19,7 +19,7 @@ func TestAWaiterIsSmall(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes 400 MB for the goroutines' stacks")
 	}
-	const waiters, most = 100_000, 250
+	const waiters, most = 100_000, 260
 	heap := func() uint64 {
 		runtime.GC()
 		runtime.GC() // the first one only empties the pools
