@@ -202,5 +202,6 @@ func (t *tx) end(kind, query string, end func() error) error {
 	returned = true
 	s.inTx = false
 	s.watch.called(t.ctx, kind, "", nil, err)
+	s.worked(err)
 	return err
 }

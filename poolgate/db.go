@@ -150,8 +150,17 @@ func Wrap(inner *sql.DB, config Config) (*DB, error) {
 	if config.MinOpen > 0 {
 		return nil, errors.New("poolgate: Config.MinOpen is for OpenDB: an *sql.DB opens no connection in advance")
 	}
+	highest := "Config.Gate.Limit"
+	if a := config.Gate.Adaptive; a != nil {
+		highest = "Config.Gate.Adaptive.Max"
+		if a.Max == 0 {
+			fitted := *a
+			fitted.Max = adaptiveMax(inner, config.Gate)
+			config.Gate.Adaptive = &fitted
+		}
+	}
 	if config.Gate.OutOfBand == 0 {
-		config.Gate.OutOfBand = spareLane(inner, config.Gate.Limit)
+		config.Gate.OutOfBand = spareLane(inner, config.Gate.Highest())
 	}
 	g, err := gate.New(config.Gate)
 	if err != nil {
@@ -159,7 +168,7 @@ func Wrap(inner *sql.DB, config Config) (*DB, error) {
 	}
 	p := newInnerPool(inner, config)
 	db := &DB{inner: inner, gate: g, config: config, source: p}
-	if err := db.mayBe("Config.Gate.Limit", config.Gate.Limit); err != nil {
+	if err := db.mayBe(highest, config.Gate.Highest()); err != nil {
 		return nil, err
 	}
 	p.configure(config)
@@ -170,6 +179,21 @@ func Wrap(inner *sql.DB, config Config) (*DB, error) {
 func (db *DB) open() {
 	db.fit()
 	db.DB = (&connector{db: db}).open(db.close)
+}
+
+// adaptiveMax is the highest limit that inner and a lane out of band have
+// connections for; 0 if that is not known.
+func adaptiveMax(inner *sql.DB, config gate.Config) int {
+	most := inner.Stats().MaxOpenConnections
+	switch {
+	case most == 0:
+		return 0
+	case config.OutOfBand > 0:
+		most -= config.OutOfBand
+	case config.OutOfBand == 0:
+		most -= most / 5 // the lane is a quarter of the limit
+	}
+	return max(1, min(most, gate.DefaultAdaptiveMax))
 }
 
 // spareLane is the size of the lane out of band that leaves all permits of the
@@ -239,9 +263,4 @@ func (db *DB) mayBe(name string, limit int) error {
 }
 
 // fit has as many connections kept as the gate can use.
-func (db *DB) fit() {
-	s := db.gate.Stats()
-	if n := s.Limit + s.OutOfBand.Max; n > 0 { // and no overflow
-		db.source.fit(n)
-	}
-}
+func (db *DB) fit() { db.source.fit(db.gate.MostPermits()) }

@@ -4,8 +4,10 @@ import (
 	"context"
 	"database/sql/driver"
 	"errors"
+	"strings"
 	"time"
 
+	"github.com/poolgate/poolgate/internal/sqlstate"
 	"github.com/poolgate/poolgate/poolgate/gate"
 )
 
@@ -38,6 +40,10 @@ type seat struct {
 	// inTx is set between BeginTx and the end of that transaction, and spoiled
 	// once the connection must not be used again.
 	inTx, spoiled bool
+
+	// began is when the call to the driver that is under way began, if the gate
+	// wants to know how long it takes.
+	began time.Time
 
 	// exposed is set once somebody had the driver's connection itself.
 	exposed bool
@@ -91,6 +97,9 @@ func (s *seat) take(ctx context.Context) error {
 		}
 	}()
 	if s.conn, err = c.db.source.take(ctx, s, c.db.retries.wantsNew()); err != nil {
+		if overloaded(err) {
+			permit.Worked(0, true, true)
+		}
 		return err
 	}
 	if c.readOnly {
@@ -255,6 +264,9 @@ func (s *seat) begin(ctx context.Context, query string) context.Context {
 	if query != "" {
 		s.activity.begin(query)
 	}
+	if s.connector.db.gate.IsAdaptive() {
+		s.began = time.Now()
+	}
 	if s.watch == nil {
 		return ctx
 	}
@@ -279,7 +291,21 @@ func (s *seat) called(ctx context.Context, kind, query string, args []driver.Nam
 		s.connector.db.retries.wasBad()
 	}
 	s.watch.called(ctx, kind, query, args, err)
+	s.worked(err)
 }
+
+// worked tells a gate whose limit is adaptive how long the call took.
+func (s *seat) worked(err error) {
+	if !s.began.IsZero() && err != driver.ErrSkip { // the driver wants to be called in another way
+		s.permit.Worked(time.Since(s.began), err != nil, overloaded(err))
+		s.began = time.Time{}
+	}
+}
+
+// overloaded reports whether the server said that it has too much to do: class
+// 53 of PostgreSQL's error codes is insufficient resources, such as too many
+// connections.
+func overloaded(err error) bool { return err != nil && strings.HasPrefix(sqlstate.Of(err), "53") }
 
 // Raw returns the driver's own connection, below all wrappers. It is nil if the
 // seat has none.

@@ -30,13 +30,18 @@ func (db *DB) SetMaxOpenConns(n int) {
 	}
 	s := db.gate.Stats()
 	limit, lane := s.Limit, s.OutOfBand.Max
+	if s.Adaptive.Max > 0 {
+		limit = s.Adaptive.Max
+		lane = db.gate.MostPermits() - limit
+	}
+	highest := limit
 	for limit > 1 && limit+lane > n {
 		limit--
 		if db.config.Gate.OutOfBand == 0 {
 			lane = max(1, limit/4)
 		}
 	}
-	if limit < s.Limit {
+	if limit < highest {
 		_ = db.gate.SetLimit(limit) // it is at least 1
 		db.fit()
 	}

@@ -131,15 +131,43 @@ const NoOutOfBand = -1
 const OutOfBandClass = "out-of-band"
 
 // laneSize is how many permits the lane has now.
-func (g *Gate) laneSize() int {
-	switch n := g.config.OutOfBand; n {
+func (g *Gate) laneSize() int { return g.config.laneSize(g.limit) }
+
+func (c Config) laneSize(limit int) int {
+	switch n := c.OutOfBand; n {
 	case NoOutOfBand:
 		return 0
 	case 0:
-		return max(1, g.limit/4)
+		return max(1, limit/4)
 	default:
 		return n
 	}
+}
+
+// Highest returns the highest that the limit can be by itself: Adaptive.Max, or
+// Limit if it is fixed.
+func (c Config) Highest() int {
+	switch {
+	case c.Adaptive == nil:
+		return c.Limit
+	case c.Adaptive.Max == 0:
+		return max(DefaultAdaptiveMax, c.Adaptive.Min)
+	}
+	return c.Adaptive.Max
+}
+
+// MostPermits returns how many permits may be out at most at any time, those
+// out of band included, until SetLimit changes that. A pool behind the gate
+// needs as many connections.
+func (g *Gate) MostPermits() int {
+	limit := g.Limit()
+	if s := g.adaptation.snapshot(); s.Max > 0 {
+		limit = s.Max
+	}
+	if lane := g.config.laneSize(limit); limit <= math.MaxInt-lane {
+		return limit + lane
+	}
+	return math.MaxInt
 }
 
 // withDefaults returns the configuration that c stands for, or what is wrong
