@@ -10,6 +10,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/poolgate/poolgate/adapters/pgxgate"
+	"github.com/poolgate/poolgate/internal/connstring"
 	"github.com/poolgate/poolgate/poolgate"
 	"github.com/poolgate/poolgate/poolgate/gate"
 )
@@ -81,7 +82,7 @@ func Open(ctx context.Context, config Config) (_ *Bench, err error) {
 	case config.MaxOpen < 0:
 		return nil, fmt.Errorf("bench: Config.MaxOpen must not be negative, got %d", config.MaxOpen)
 	}
-	dsn, err := withSettings(config.DSN, map[string]string{"application_name": applicationName + " observer"})
+	dsn, err := connstring.With(config.DSN, map[string]string{"application_name": applicationName + " observer"})
 	if err != nil {
 		return nil, fmt.Errorf("bench: %w", err)
 	}

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/poolgate/poolgate/internal/connstring"
 	"github.com/poolgate/poolgate/internal/testing/pgserver"
 	"github.com/poolgate/poolgate/poolgate"
 	"github.com/poolgate/poolgate/poolgate/gate"
@@ -131,7 +132,7 @@ func openGate(b *testing.B, bench *Bench, d Driver, form Form, setting map[strin
 	if err != nil {
 		b.Fatal(err)
 	}
-	if dsn, err = withSettings(dsn, setting); err != nil {
+	if dsn, err = connstring.With(dsn, setting); err != nil {
 		b.Fatal(err)
 	}
 	p, err := Semaphore.pool(d, dsn, 1, Config{Limit: bench.config.Limit})

@@ -2,18 +2,14 @@ package bench
 
 import (
 	"database/sql"
-	"errors"
-	"fmt"
 	"maps"
-	"net/url"
-	"slices"
-	"strings"
 
 	_ "github.com/jackc/pgx/v5/stdlib" // the bare pool of pgx
 	_ "github.com/lib/pq"              // the bare pool of lib/pq
 
 	"github.com/poolgate/poolgate/adapters/pgxgate"
 	"github.com/poolgate/poolgate/adapters/pqgate"
+	"github.com/poolgate/poolgate/internal/connstring"
 	"github.com/poolgate/poolgate/poolgate"
 )
 
@@ -71,38 +67,10 @@ const (
 
 // connectionString returns dsn with the settings for this driver and form.
 func (d Driver) connectionString(dsn string, form Form) (string, error) {
-	return withSettings(dsn, map[string]string{
+	settings := map[string]string{
 		"search_path":      schemaName,
 		"application_name": applicationName,
-	}, d.Settings(form))
-}
-
-func isURL(dsn string) bool {
-	return strings.HasPrefix(dsn, "postgres://") || strings.HasPrefix(dsn, "postgresql://")
-}
-
-// withSettings returns dsn, a URL or a list of key=value, with the settings in
-// it. What the DSN said of the same names is replaced.
-func withSettings(dsn string, settings ...map[string]string) (string, error) {
-	all := map[string]string{}
-	for _, s := range settings {
-		maps.Copy(all, s)
 	}
-	if !isURL(dsn) {
-		for _, name := range slices.Sorted(maps.Keys(all)) {
-			dsn += fmt.Sprintf(" %s='%s'", name, all[name]) // the last one counts
-		}
-		return dsn, nil
-	}
-	u, err := url.Parse(dsn)
-	if err != nil {
-		// The error of url.Parse quotes the URL, and a password with it.
-		return "", errors.New("the DSN is not a valid URL; in a password write what is not a letter or a digit as %40 and the like")
-	}
-	query := u.Query()
-	for name, value := range all {
-		query.Set(name, value)
-	}
-	u.RawQuery = strings.ReplaceAll(query.Encode(), "+", "%20") // pgx takes a + for what it is
-	return u.String(), nil
+	maps.Copy(settings, d.Settings(form))
+	return connstring.With(dsn, settings)
 }

@@ -9,8 +9,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-
-	"github.com/poolgate/poolgate/poolgate"
 )
 
 const (
@@ -185,7 +183,7 @@ func (g *gathering) snapshot() {
 		return
 	}
 	defer t.rollback()
-	if g.workers > 1 && !isOneConnection(t.conn) {
+	if g.workers > 1 {
 		begin, err := t.export()
 		if err != nil {
 			g.fail(err)
@@ -229,11 +227,4 @@ func (t *transaction) export() (begin string, err error) {
 		return "", fmt.Errorf("gather: the server calls its snapshot %q, which is no name of one", id)
 	}
 	return beginSnapshot + "; SET TRANSACTION SNAPSHOT '" + id + "'", nil
-}
-
-// isOneConnection tells whether conn stands for all connections of its pool, as
-// poolgatetest's do: it cannot import its own snapshot.
-func isOneConnection(conn *sql.Conn) bool {
-	type oneConnection interface{ OneConnection() }
-	return poolgate.Raw(conn, func(oneConnection) error { return nil }) == nil
 }

@@ -3,12 +3,13 @@ package poolgatetest_test
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
+	"os"
 	"reflect"
 	"strings"
 	"sync"
 	"testing"
+	"testing/fstest"
 
 	"go.uber.org/goleak"
 
@@ -20,62 +21,66 @@ import (
 	"github.com/poolgate/poolgate/poolgate/rows"
 )
 
-func TestMain(m *testing.M) { pgserver.Main(m) }
-
-const schema = `
-	CREATE TABLE texts (text text NOT NULL);
-	CREATE TABLE parents (id int PRIMARY KEY);
-	CREATE TABLE children (parent int REFERENCES parents DEFERRABLE INITIALLY DEFERRED)`
-
-// onBoth runs f with each driver, and hands it run, which is t.Run with a DB of
-// Begin. After each test the database must be as before, with nothing held and
-// no goroutine left.
-func onBoth(t *testing.T, f func(run func(name string, test func(t *testing.T, db *poolgate.DB)))) {
-	t.Helper()
-	onPool(t, func(run func(string, func(*testing.T, *poolgate.DB))) {
-		f(func(name string, test func(*testing.T, *poolgate.DB)) {
-			run(name, func(t *testing.T, pool *poolgate.DB) {
-				test(t, poolgatetest.Begin(t, pool.DB, poolgate.Config{}))
-			})
-		})
-	})
+func TestMain(m *testing.M) {
+	if os.Getenv(envProcess) != "" {
+		os.Exit(m.Run())
+	}
+	pgserver.Main(m)
 }
 
-// onPool is onBoth with the pool that Begin takes.
-func onPool(t *testing.T, f func(run func(name string, test func(t *testing.T, pool *poolgate.DB)))) {
+// migrations is the schema of the tests.
+var migrations = fstest.MapFS{
+	"migrations/2.sql":    {Data: []byte("CREATE TABLE children (parent int REFERENCES parents DEFERRABLE INITIALLY DEFERRED); CREATE SEQUENCE numbers")},
+	"migrations/1.sql":    {Data: []byte("CREATE TABLE texts (text text NOT NULL); CREATE TABLE parents (id int PRIMARY KEY)")},
+	"migrations/index.md": {Data: []byte("not SQL")},
+}
+
+// open returns a Config.Open.
+func open(driver bothdrivers.Driver, limit int) func(string) (*poolgate.DB, error) {
+	return func(dsn string) (*poolgate.DB, error) {
+		return driver.Open(dsn, poolgate.Config{Gate: gate.Config{Limit: limit}})
+	}
+}
+
+// onBoth runs test with each driver. After it no goroutine may be left.
+func onBoth(t *testing.T, test func(t *testing.T, config poolgatetest.Config)) {
 	t.Helper()
 	server := pgserver.ForTest(t)
 	for _, driver := range bothdrivers.All {
 		t.Run(driver.Name, func(t *testing.T) {
-			dsn := server.CreateDatabase(t)
-			open := func() *poolgate.DB {
-				connector, err := driver.Connector(dsn)
-				must(t, err)
-				pool, err := poolgate.Wrap(sql.OpenDB(connector), poolgate.Config{Gate: gate.Config{Limit: 8}, CloseInner: true})
-				must(t, err)
-				return pool
-			}
-			pool := open()
-			exec(t, pool, schema)
-			must(t, pool.Close())
-			f(func(name string, test func(*testing.T, *poolgate.DB)) {
-				leaks := goleak.IgnoreCurrent()
-				pool := open()
-				t.Run(name, func(t *testing.T) { test(t, pool) })
-				poolgatetest.NothingHeld(t, pool)
-				has(t, pool)
-				must(t, pool.Close())
-				goleak.VerifyNone(t, leaks)
-			})
+			leaks := goleak.IgnoreCurrent()
+			t.Cleanup(func() { goleak.VerifyNone(t, leaks) }) // after all others
+			test(t, poolgatetest.Config{DSN: server.DSN(), Open: open(driver, 8), Migrations: migrations})
 		})
 	}
 }
 
-// recorder is a testing.TB that is told of failures that a test wants to see.
+// databases returns the names of the databases on the server that the package
+// has made, for which a pattern of LIKE holds.
+func databases(t testing.TB, config poolgatetest.Config, pattern string) []string {
+	t.Helper()
+	db, err := config.Open(config.DSN)
+	must(t, err)
+	defer db.Close()
+	names, err := rows.Collect[string](context.Background(), db, "SELECT datname FROM pg_database WHERE datname LIKE 'poolgatetest_' || $1 ORDER BY 1", pattern)
+	must(t, err)
+	return names
+}
+
+// database returns the name of the database that db is on.
+func database(t testing.TB, db rows.Queryer) string {
+	t.Helper()
+	name, err := rows.One[string](context.Background(), db, "SELECT current_database()")
+	must(t, err)
+	return name
+}
+
+// recorder is a testing.TB that records the failures that a test wants to see.
 type recorder struct {
 	testing.TB
-	mu       sync.Mutex // guards what follows
+	mu       sync.Mutex // guards failures and logs
 	failures []string
+	logs     []string
 	cleanups []func()
 }
 
@@ -88,6 +93,18 @@ func (r *recorder) Errorf(format string, args ...any) {
 	r.failures = append(r.failures, fmt.Sprintf(format, args...))
 }
 
+func (r *recorder) Logf(format string, args ...any) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.logs = append(r.logs, fmt.Sprintf(format, args...))
+}
+
+func (r *recorder) Failed() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.failures) > 0
+}
+
 type fatal struct{}
 
 func (r *recorder) Fatalf(format string, args ...any) {
@@ -95,8 +112,8 @@ func (r *recorder) Fatalf(format string, args ...any) {
 	panic(fatal{})
 }
 
-// failures returns those of test, which gets a testing.TB of its own.
-func failures(t *testing.T, test func(t testing.TB)) []string {
+// record runs test, and its cleanups, with a testing.TB of its own.
+func record(t *testing.T, test func(t testing.TB)) *recorder {
 	r := &recorder{TB: t}
 	func() {
 		defer func() {
@@ -109,13 +126,13 @@ func failures(t *testing.T, test func(t testing.TB)) []string {
 	for i := len(r.cleanups) - 1; i >= 0; i-- {
 		r.cleanups[i]()
 	}
-	return r.failures
+	return r
 }
 
 // failsWith wants one failure, with text in it.
 func failsWith(t *testing.T, text string, test func(t testing.TB)) {
 	t.Helper()
-	got := failures(t, test)
+	got := record(t, test).failures
 	if len(got) != 1 || !strings.Contains(got[0], text) {
 		t.Errorf("got failures %q, want one with %q", got, text)
 	}
@@ -125,13 +142,6 @@ func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
-	}
-}
-
-func is(t testing.TB, err, want error) {
-	t.Helper()
-	if !errors.Is(err, want) {
-		t.Errorf("got error %v, want %v", err, want)
 	}
 }
 
@@ -152,9 +162,9 @@ func exec(t testing.TB, db execer, query string, args ...any) {
 	must(t, err)
 }
 
-func insert(ctx context.Context, db execer, text string) error {
-	_, err := db.ExecContext(ctx, "INSERT INTO texts VALUES ($1)", text)
-	return err
+func insert(t testing.TB, db execer, text string) {
+	t.Helper()
+	exec(t, db, "INSERT INTO texts VALUES ($1)", text)
 }
 
 // has wants exactly these texts to be there.
@@ -163,12 +173,4 @@ func has(t testing.TB, db rows.Queryer, want ...string) {
 	got, err := rows.Collect[string](context.Background(), db, "SELECT text FROM texts ORDER BY text")
 	must(t, err)
 	equal(t, got, append([]string{}, want...))
-}
-
-func state(err error) string {
-	var e interface{ SQLState() string }
-	if errors.As(err, &e) {
-		return e.SQLState()
-	}
-	return ""
 }

@@ -79,7 +79,7 @@ func onBoth(t *testing.T, f func(t *testing.T, run func(name string, test func(t
 // whose statement was cancelled keeps its permit until it is closed.
 func nothingHeld(t *testing.T, db *poolgate.DB) {
 	t.Helper()
-	poolgatetest.NothingHeld(t, db)
+	poolgatetest.AssertIdle(t, db)
 }
 
 func must(t testing.TB, err error) {

@@ -29,7 +29,7 @@ func Compare(t *testing.T, run func(context.Context, *poolgate.DB, io.Writer) er
 			if err := run(t.Context(), db, &out); err != nil {
 				t.Fatal(err)
 			}
-			poolgatetest.NothingHeld(t, db)
+			poolgatetest.AssertIdle(t, db)
 			if err := db.Close(); err != nil {
 				t.Fatal(err)
 			}

@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"net/url"
 	"os"
 	"strings"
 	"sync"
@@ -13,6 +12,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/poolgate/poolgate/internal/connstring"
 )
 
 // EnvRequire names the environment variable that, set to 1, makes tests fail
@@ -96,9 +97,9 @@ func closeShared() error {
 func (s *Server) CreateDatabase(t testing.TB) string {
 	t.Helper()
 	name := "test_" + strings.ToLower(rand.Text())
-	dsn, err := withDatabase(s.dsn, name)
+	dsn, err := connstring.WithDatabase(s.dsn, name)
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("pgserver: %s: %v", EnvDSN, err)
 	}
 	// template0 takes no connections, so nobody can be in the way.
 	if err := execute(s.dsn, "CREATE DATABASE "+name+" TEMPLATE template0"); err != nil {
@@ -125,22 +126,4 @@ func execute(dsn, statement string) error {
 		return fmt.Errorf("%s: %w", statement, err)
 	}
 	return nil
-}
-
-// withDatabase returns dsn, a URL or a list of key=value, with name for its
-// database.
-func withDatabase(dsn, name string) (string, error) {
-	if !strings.HasPrefix(dsn, "postgres://") && !strings.HasPrefix(dsn, "postgresql://") {
-		return dsn + " dbname=" + name, nil // the last one counts
-	}
-	u, err := url.Parse(dsn)
-	if err != nil {
-		// The error of url.Parse quotes the URL, and a password with it.
-		return "", errors.New("pgserver: " + EnvDSN + " is not a valid URL")
-	}
-	query := u.Query()
-	query.Del("dbname") // would win over the path
-	query.Del("database")
-	u.Path, u.RawPath, u.RawQuery = "/"+name, "", query.Encode()
-	return u.String(), nil
 }

@@ -59,25 +59,3 @@ func TestAnUnusableDSNIsAnError(t *testing.T) {
 		})
 	}
 }
-
-func TestWithDatabase(t *testing.T) {
-	for _, tc := range []struct{ name, dsn, want string }{
-		{"a URL", "postgres://u:p@h:1/old?sslmode=disable", "postgres://u:p@h:1/new?sslmode=disable"},
-		{"a URL without a database", "postgresql://u@h", "postgresql://u@h/new"},
-		{"a URL that names it in the query", "postgres://u@h/?dbname=old&sslmode=disable", "postgres://u@h/new?sslmode=disable"},
-		{"key=value", "host=h dbname=old", "host=h dbname=old dbname=new"},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			got, err := withDatabase(tc.dsn, "new")
-			if err != nil || got != tc.want {
-				t.Errorf("got %q, %v; want %q", got, err, tc.want)
-			}
-		})
-	}
-	t.Run("an error holds no password", func(t *testing.T) {
-		_, err := withDatabase("postgres://u:geheim%zz@h/old", "new")
-		if err == nil || strings.Contains(err.Error(), "geheim") {
-			t.Errorf("got %v", err)
-		}
-	})
-}
