@@ -192,14 +192,15 @@ func (g *Gate) decideLimit(now time.Time) (changed func()) {
 	} else {
 		a.timer.Reset(again)
 	}
-	return g.moveLimit(max(min(a.config.Min, a.max), min(d.Limit, a.max)), d.Probe, d.Reason)
+	n := max(min(a.config.Min, a.max), min(d.Limit, a.max))
+	return g.moveLimit(LimitChange{New: n, Center: d.Center, Reason: d.Reason})
 }
 
 // moveLimit changes the limit and returns what tells the observers, or nil.
-func (g *Gate) moveLimit(n int, probe bool, reason string) (changed func()) {
+func (g *Gate) moveLimit(change LimitChange) (changed func()) {
 	g.mu.Lock()
-	change := LimitChange{Old: g.limit, New: n, Probe: probe, Reason: reason}
-	g.limit = n
+	change.Old = g.limit
+	g.limit = change.New
 	g.serve(g.now())
 	observers := g.observers
 	g.unlock()
@@ -224,7 +225,7 @@ func (g *Gate) setMax(n int) {
 	a.stats.Min = min(a.config.Min, n)
 	var changed func()
 	if limit := g.Limit(); limit > n {
-		changed = g.moveLimit(n, false, "set")
+		changed = g.moveLimit(LimitChange{New: n, Center: n, Reason: LimitSet})
 	}
 	a.mu.Unlock()
 	if changed != nil {

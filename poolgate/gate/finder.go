@@ -51,10 +51,6 @@ type Decision struct {
 	// within Adaptive.Min and Max.
 	Limit int
 
-	// Probe reports whether the limit has moved only to see what happens, and
-	// will move back.
-	Probe bool
-
 	// Center is the limit that the Finder thinks is right, around which it
 	// probes. It equals Limit for those that do not probe.
 	Center int

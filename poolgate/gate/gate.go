@@ -176,7 +176,7 @@ func (g *Gate) SetLimit(n int) error {
 		g.setMax(n)
 		return nil
 	}
-	if changed := g.moveLimit(n, false, "set"); changed != nil {
+	if changed := g.moveLimit(LimitChange{New: n, Center: n, Reason: LimitSet}); changed != nil {
 		changed()
 	}
 	return nil

@@ -62,14 +62,18 @@ type Release struct {
 type LimitChange struct {
 	Old, New int
 
-	// Probe reports whether an adaptive gate moved it only to see what
-	// happens. That can be twice a second.
-	Probe bool
+	// Center is New, but where an adaptive gate probes: then it is the limit
+	// that is held to be right, which New is a little above or below. Such a
+	// gate changes its limit up to twice a second and its Center less often.
+	Center int
 
-	// Reason says why: "set" after SetLimit, and otherwise what the Finder
+	// Reason says why: LimitSet after SetLimit, and otherwise what the Finder
 	// said.
 	Reason string
 }
+
+// LimitSet is the reason of a change by SetLimit.
+const LimitSet = "set"
 
 // Leak says who holds a permit for too long.
 type Leak struct {

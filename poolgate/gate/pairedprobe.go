@@ -147,7 +147,6 @@ func (p *PairedProbe) Decide(now time.Time) Decision {
 	next := time.Duration((p.index+1)*int64(p.slot) - now.UnixNano())
 	return Decision{
 		Limit:  limit,
-		Probe:  true,
 		Center: max(1, int(math.Round(p.center))),
 		Reason: p.reason,
 		Again:  max(time.Millisecond, next),

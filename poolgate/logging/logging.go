@@ -79,7 +79,8 @@ type log struct {
 	options       Options
 	ordinary      slog.Level // of statements that are neither slow nor failed
 	calls, leases atomic.Int64
-	waits         throttle // by class, and by reason if they were refused
+	center        atomic.Int64 // of the limit, as it was last written at LevelInfo
+	waits         throttle     // by class, and by reason if they were refused
 }
 
 func (l *log) acquireEnd(ctx context.Context, a gate.AcquireEnd) {
@@ -103,9 +104,16 @@ func (l *log) acquireEnd(ctx context.Context, a gate.AcquireEnd) {
 	}
 }
 
+// limitChange writes what an adaptive gate does at the level of ordinary
+// statements, until its limit has moved by a quarter.
 func (l *log) limitChange(c gate.LimitChange) {
-	l.logger.LogAttrs(context.Background(), slog.LevelInfo, "limit changed",
-		slog.Int("from", c.Old), slog.Int("to", c.New))
+	level, last := slog.LevelDebug, l.center.Load()
+	if c.Reason == gate.LimitSet || 4*int64(c.Center) >= 5*last || 5*int64(c.Center) <= 4*last {
+		level = slog.LevelInfo
+		l.center.Store(int64(c.Center))
+	}
+	l.logger.LogAttrs(context.Background(), level, "limit changed",
+		slog.Int("from", c.Old), slog.Int("to", c.New), slog.Int("center", c.Center), slog.String("reason", c.Reason))
 }
 
 func (l *log) leak(k gate.Leak) {

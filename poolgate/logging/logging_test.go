@@ -189,7 +189,22 @@ func TestLogging(t *testing.T) {
 				if len(found) != 2 {
 					t.Fatalf("%d lines, want 2", len(found))
 				}
-				want(t, found[0], map[string]any{"from": 1.0, "to": 2.0})
+				want(t, found[0], map[string]any{"from": 1.0, "to": 2.0, "center": 2.0, "reason": "set"})
+			})
+
+			t.Run("an adaptive limit is written when it has moved by a quarter", func(t *testing.T) {
+				o := logging.New(out.logger(slog.LevelInfo), logging.Options{}).Gate
+				out.take(t, "")
+				for i, center := range []int{40, 41, 45, 48, 49, 50, 51, 50, 41, 40, 39} {
+					o.LimitChange(gate.LimitChange{Old: 30 + i, New: 31 + i, Center: center, Reason: "10 % more"})
+				}
+				found := out.take(t, "limit changed")
+				if len(found) != 3 {
+					t.Fatalf("%d lines, want those of 40, 50 and 40", len(found))
+				}
+				for i, center := range []float64{40, 50, 40} {
+					want(t, found[i], map[string]any{"center": center, "reason": "10 % more"})
+				}
 			})
 
 			t.Run("a server that is not there is a warning", func(t *testing.T) {
