@@ -50,21 +50,22 @@ func (nullTx) Commit() error   { return nil }
 func (nullTx) Rollback() error { return nil }
 
 // BenchmarkCheckout compares one statement through the bare pool and through
-// the gate, on a driver that costs nothing: the difference is what the façade
-// adds to a checkout, and to one that is observed.
+// gated ones, on a driver that costs nothing: the difference is what a gate adds
+// to a checkout, and to one that is observed.
 func BenchmarkCheckout(b *testing.B) {
+	config := poolgate.Config{Gate: gate.Config{Limit: 4}, CloseInner: true}
+	open := func(db *poolgate.DB, err error) *poolgate.DB {
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Cleanup(func() { db.Close() })
+		return db
+	}
 	bare := sql.OpenDB(nullConnector{})
 	defer bare.Close()
-	gated, err := poolgate.Wrap(sql.OpenDB(nullConnector{}), poolgate.Config{Gate: gate.Config{Limit: 4}, CloseInner: true})
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer gated.Close()
-	observed, err := poolgate.Wrap(sql.OpenDB(nullConnector{}), poolgate.Config{Gate: gate.Config{Limit: 4}, CloseInner: true})
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer observed.Close()
+	opened := open(poolgate.OpenDB(nullConnector{}, config))
+	wrapped := open(poolgate.Wrap(sql.OpenDB(nullConnector{}), config))
+	observed := open(poolgate.OpenDB(nullConnector{}, config))
 	observed.Observe(poolgate.Observer{
 		Gate:  gate.Observer{AcquireEnd: func(context.Context, gate.AcquireEnd) {}, Release: func(gate.Release) {}},
 		Lease: func(context.Context, poolgate.LeaseStart) func(poolgate.LeaseEnd) { return func(poolgate.LeaseEnd) {} },
@@ -73,7 +74,7 @@ func BenchmarkCheckout(b *testing.B) {
 	for _, pool := range []struct {
 		name string
 		db   *sql.DB
-	}{{"bare", bare}, {"gated", gated.DB}, {"observed", observed.DB}} {
+	}{{"bare", bare}, {"OpenDB", opened.DB}, {"Wrap", wrapped.DB}, {"observed", observed.DB}} {
 		b.Run("call=exec/pool="+pool.name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {

@@ -359,7 +359,7 @@ func (st *stmt) run(ctx context.Context, kind string, args []driver.NamedValue, 
 			return err
 		}
 		err = st.call(ctx, kind, args, d, do)
-		if err == nil || before == nil || !before.outdated(err, s.conn) || s.inTx || !first {
+		if err == nil || before == nil || s.conn == nil || !before.outdated(err, s.conn) || s.inTx || !first {
 			return err
 		}
 	}
@@ -377,30 +377,37 @@ func (st *stmt) call(ctx context.Context, kind string, args []driver.NamedValue,
 }
 
 // outdated reports whether err says that the server could not begin to execute p
-// as it was prepared, and notes that p has to be prepared again.
+// as it was prepared, so that p can be prepared and executed again. If only the
+// first is certain, or if it could be that the server knows p's arguments by types
+// that they no longer have, the next call prepares p again.
 func (p *prepared) outdated(err error, c *connection) bool {
-	switch sqlstate.Of(err) {
-	case "26000": // no such prepared statement: after DISCARD ALL, for instance
+	state := sqlstate.Of(err)
+	switch {
+	case state == "26000": // no such prepared statement: after DISCARD ALL, for instance
 		c.statements.lost()
 		return true
-	case "0A000": // among others: the plan must not change its result type
+	case state == "0A000": // among others: the plan must not change its result type
 		p.stale = true
-		return routine(err) == "RevalidateCachedQuery"
+		return field(err, "Routine") == "RevalidateCachedQuery"
+	case strings.HasPrefix(state, "42"): // a name or an operator that does not exist, and the like
+		p.stale = true
+		return field(err, "Position") != "" && field(err, "Where") == "" // in p itself, and not in a function
+	case strings.HasPrefix(state, "22"), state == "":
+		p.stale = true
 	}
 	return false
 }
 
-// routine returns the function of PostgreSQL that err comes from, for the types
-// of error of lib/pq and pgx have a field of that name. Its text would depend on
-// the server's language.
-func routine(err error) string {
+// field returns a field of an error of the server, which the types of lib/pq and
+// pgx call by the same names; "" if there is none or if it is zero.
+func field(err error, name string) string {
 	for ; err != nil; err = errors.Unwrap(err) {
 		v := reflect.Indirect(reflect.ValueOf(err))
 		if v.Kind() != reflect.Struct {
 			continue
 		}
-		if f := v.FieldByName("Routine"); f.IsValid() && f.Kind() == reflect.String {
-			return f.String()
+		if f := v.FieldByName(name); f.IsValid() && f.CanInterface() && !f.IsZero() {
+			return fmt.Sprint(f.Interface())
 		}
 	}
 	return ""

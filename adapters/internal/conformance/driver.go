@@ -55,6 +55,7 @@ func Run(t *testing.T, d Driver) {
 		{"transactions", testTransactions},
 		{"conflicts", testConflicts},
 		{"statements", testStatements},
+		{"statement reuse", testReuse},
 		{"cancellation", testCancellation},
 		{"errors", testErrors},
 		{"killed backends", testKilledBackends},
