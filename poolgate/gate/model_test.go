@@ -25,13 +25,15 @@ type model struct {
 	paused   bool
 	closed   bool
 	queue    []*modelCaller
+	passed   map[string]int // how often each class was passed over since it was served
+	overdue  int            // newcomers served since one of a class that was overdue, at most 16
 }
 
 type modelCaller struct {
 	class           gate.Class // with OutOfBandClass for the lane
 	weight          int
 	since, deadline time.Duration // deadline 0: none
-	passed          int
+	nested          bool          // its goroutine held a permit when it came
 	decided         bool
 	err             error // where decided; nil: it holds its permits
 }
@@ -69,20 +71,23 @@ func (m *model) within(c *modelCaller) bool {
 	return most == 0 || m.inFlight[c.class.Name]+min(c.weight, most) <= most
 }
 
-// heads are the first of each class that is within it, in order; those that do
-// not fit only if they were passed over too often.
-func (m *model) heads(lane bool) (heads, older []*modelCaller) {
+// newcomers are the first of each class that is within it, in order.
+func (m *model) newcomers(lane bool) (first []*modelCaller) {
 	seen := map[string]bool{}
 	for _, c := range m.queue {
-		if !seen[c.class.Name] && c.lane() == lane && m.within(c) {
-			older = append(older, c)
-			if m.fits(c) || c.passed >= 16 {
-				heads = append(heads, c)
-			}
+		if c.nested || c.lane() != lane || seen[c.class.Name] {
+			continue
 		}
 		seen[c.class.Name] = true
+		if m.within(c) {
+			first = append(first, c)
+		}
 	}
-	return heads, older
+	return first
+}
+
+func (m *model) isOverdue(c *modelCaller) bool {
+	return m.passed[c.class.Name] >= 16 && m.overdue >= 16
 }
 
 func (m *model) serve() {
@@ -93,37 +98,62 @@ func (m *model) serve() {
 }
 
 func (m *model) serveOne(lane bool) bool {
-	heads, older := m.heads(lane)
-	if len(heads) == 0 || m.paused || m.closed {
+	if m.paused || m.closed {
+		return false
+	}
+	full := false
+	for _, c := range m.queue { // holders first
+		if c.nested && c.lane() == lane && m.within(c) {
+			if m.fits(c) {
+				m.letIn(c)
+				return true
+			}
+			full = true
+		}
+	}
+	if full {
 		return false
 	}
 	rank := func(c *modelCaller) int { // the longest waiter of the highest rank
 		switch {
-		case c.passed >= 16:
-			return 1 << 20
+		case m.isOverdue(c):
+			return 1<<20 + m.passed[c.class.Name]
 		case m.inFlight[c.class.Name] < c.class.Reserved:
 			return 1<<10 + c.class.Priority
 		}
 		return c.class.Priority
 	}
-	best := heads[0]
-	for _, c := range heads {
-		if rank(c) > rank(best) {
+	first := m.newcomers(lane)
+	var best *modelCaller
+	for _, c := range first {
+		if (m.fits(c) || m.isOverdue(c)) && (best == nil || rank(c) > rank(best)) {
 			best = c
 		}
 	}
-	if !m.fits(best) {
+	if best == nil || !m.fits(best) {
 		return false
 	}
-	for _, c := range older {
-		if c == best {
-			break
+	if !lane {
+		if m.isOverdue(best) {
+			m.overdue = 0
+		} else {
+			m.overdue = min(m.overdue+1, 16)
 		}
-		c.passed++
+		m.passed[best.class.Name] = 0
+		for _, c := range first {
+			if c == best {
+				break
+			}
+			m.passed[c.class.Name]++
+		}
 	}
-	m.queue = slices.DeleteFunc(m.queue, func(c *modelCaller) bool { return c == best })
-	m.take(best)
+	m.letIn(best)
 	return true
+}
+
+func (m *model) letIn(c *modelCaller) {
+	m.queue = slices.DeleteFunc(m.queue, func(d *modelCaller) bool { return c == d })
+	m.take(c)
 }
 
 func (m *model) take(c *modelCaller) {
@@ -134,11 +164,11 @@ func (m *model) take(c *modelCaller) {
 	}
 }
 
-func (m *model) arrive(class gate.Class, weight int, deadline time.Duration) *modelCaller {
-	c := &modelCaller{class: class, weight: weight, since: m.now, deadline: deadline}
+func (m *model) arrive(class gate.Class, weight int, deadline time.Duration, nested bool) *modelCaller {
+	c := &modelCaller{class: class, weight: weight, since: m.now, deadline: deadline, nested: nested}
 	waiting, heavy := 0, false
 	for _, other := range m.queue {
-		if other.class == class {
+		if other.class == class && !other.nested {
 			waiting++
 		}
 		heavy = heavy || other.weight > 1
@@ -157,7 +187,7 @@ func (m *model) arrive(class gate.Class, weight int, deadline time.Duration) *mo
 		c.decided, c.err = true, gate.ErrTooHeavy
 	case free:
 		m.take(c)
-	case waiting >= max(class.MaxWaiting, 0): // NoWaiting is negative
+	case class.MaxWaiting == gate.NoWaiting || !nested && waiting >= class.MaxWaiting:
 		c.decided, c.err = true, m.unlessPaused(gate.ErrQueueFull)
 	default:
 		m.queue = append(m.queue, c)
@@ -228,20 +258,23 @@ func (undated) Deadline() (time.Time, bool) { return time.Time{}, false }
 // drive runs the steps, of two bytes each, against a gate and the model at once,
 // and compares the two after each.
 func drive(t *testing.T, config gate.Config, steps []byte) {
+	config.IgnoreDeadlocks = true // those that hold and wait find no end before their time
 	g := newGate(t, config)
-	m := &model{config: config, inFlight: map[string]int{}}
+	m := &model{config: config, inFlight: map[string]int{}, passed: map[string]int{}, overdue: 16}
 	type pair struct {
 		real   *caller
 		model  *modelCaller
+		worker *worker
 		cancel context.CancelFunc
 	}
+	of := func(w *worker) func(pair) bool { return func(p pair) bool { return p.worker == w } }
 	var open, holding []pair // undecided; with permits
 	lane := gate.Class{Name: gate.OutOfBandClass, MaxWaiting: config.MaxWaiting, MaxWait: config.MaxWait}
 
 	for i := 0; i+1 < len(steps); i += 2 {
 		step, arg := steps[i], int(steps[i+1])
 		switch step & 7 {
-		case 0, 1, 2: // somebody comes
+		case 0, 1, 2: // somebody wants permits
 			ctx, cancel := context.WithCancel(context.Background())
 			deadline := time.Duration(0)
 			if arg&1 == 1 {
@@ -258,8 +291,16 @@ func drive(t *testing.T, config gate.Config, steps []byte) {
 			if step>>5 == 0 {
 				class, r.OutOfBand = lane, true
 			}
-			real := callWith(gate.WithClass(undated{ctx}, class.Name), g, r)
-			open = append(open, pair{real, m.arrive(class, r.Weight, deadline), cancel})
+			var w *worker
+			if step&7 == 2 && len(holding) > 0 { // somebody who holds permits wants more
+				w = holding[arg%len(holding)].worker
+			}
+			if w == nil || slices.ContainsFunc(open, of(w)) {
+				w = newWorker(t)
+			}
+			nested := slices.ContainsFunc(holding, of(w))
+			real := w.call(gate.WithClass(undated{ctx}, class.Name), g, r)
+			open = append(open, pair{real, m.arrive(class, r.Weight, deadline, nested), w, cancel})
 		case 3, 4: // somebody is through
 			if len(holding) > 0 {
 				p := holding[arg%len(holding)]
@@ -359,7 +400,20 @@ func modelConfigs(mode gate.Mode) []gate.Config {
 	return []gate.Config{
 		{Limit: 2, Mode: mode, MaxWaiting: 3, MaxWait: wait, Classes: []gate.Class{alone}},
 		{Limit: 4, Mode: mode, MaxWaiting: 3, MaxWait: wait, Classes: []gate.Class{alone, web, batch, admin}},
+		busyConfig(mode),
 	}
+}
+
+// busyConfig has queues that are long enough for classes to be passed over.
+func busyConfig(mode gate.Mode) gate.Config {
+	config := gate.Config{Limit: 3, Mode: mode, MaxWaiting: 30, MaxWait: 20 * time.Second}
+	for _, c := range []gate.Class{
+		{Name: gate.DefaultClass}, {Name: "owner", Reserved: 1}, {Name: "high", Priority: 2}, {Name: "low", Priority: -1}, {Name: "lowest", Priority: -2},
+	} {
+		c.MaxWaiting, c.MaxWait = config.MaxWaiting, config.MaxWait
+		config.Classes = append(config.Classes, c)
+	}
+	return config
 }
 
 // sequences is how many are tried of each configuration, of 300 steps each.
@@ -372,8 +426,15 @@ func TestModel(t *testing.T) {
 				for seed := range *sequences {
 					random := rand.New(rand.NewPCG(uint64(seed), uint64(mode)))
 					steps := make([]byte, 2*300)
+					busy := len(config.Classes) == len(busyConfig(mode).Classes)
 					for i := range steps {
 						steps[i] = byte(random.UintN(256))
+						if busy && i%2 == 0 && random.UintN(8) > 0 { // mostly one permit for a newcomer, or one that comes back
+							steps[i] = 1<<3 | 1<<5 | byte(random.UintN(2)*3)
+						}
+						if busy && i%2 == 1 && random.UintN(2) > 0 {
+							steps[i] = 4 // of class high, without a deadline; or the longest holder
+						}
 						if steps[i] == 255 && random.UintN(8) > 0 { // Close ends the story: keep it rare
 							steps[i] = 0
 						}
@@ -396,6 +457,6 @@ func FuzzGate(f *testing.F) {
 		if len(steps) > 1000 {
 			steps = steps[:1000]
 		}
-		synctest.Test(t, func(t *testing.T) { drive(t, configs[which>>1&1], steps) })
+		synctest.Test(t, func(t *testing.T) { drive(t, configs[which>>1%3], steps) })
 	})
 }

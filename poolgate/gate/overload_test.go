@@ -114,6 +114,7 @@ func TestDeadlines(t *testing.T) {
 
 	// done returns how many of all were done by their deadline.
 	done := func(all []*arrival, deadline time.Duration) (n int) {
+		synctest.Wait()
 		for _, a := range all {
 			if a.err == nil && a.after <= deadline {
 				n++
