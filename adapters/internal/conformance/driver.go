@@ -60,6 +60,8 @@ func Run(t *testing.T, d Driver) {
 		{"errors", testErrors},
 		{"killed backends", testKilledBackends},
 		{"hung server", testHungServer},
+		{"silent connections", testSilentConnections},
+		{"sent once", testSentOnce},
 		{"copy", testCopy},
 		{"raw", testRaw},
 		{"sessions", testSessions},

@@ -24,7 +24,10 @@ func openThrough(t *testing.T, d Driver, limit int) (*fixture, *faultproxy.Proxy
 		t.Fatal(err)
 	}
 	f := watch(t, d, dsn, db)
-	t.Cleanup(proxy.Resume) // before f is looked over
+	t.Cleanup(func() { // before f is looked over
+		proxy.Resume()
+		proxy.Bury()
+	})
 	return f, proxy
 }
 

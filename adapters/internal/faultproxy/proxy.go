@@ -92,7 +92,12 @@ func (p *Proxy) StopTLS() { p.set(func() { p.fakeTLS = true }) }
 // Resume ends what Stop, StopAfter and StopTLS have begun, and what CutAfter has
 // not cut yet.
 func (p *Proxy) Resume() {
-	p.set(func() { p.hole, p.holeIn, p.fakeTLS, p.cuts = false, [2]int{-1, -1}, false, 0 })
+	p.set(func() {
+		p.hole, p.holeIn, p.fakeTLS, p.cuts = false, [2]int{-1, -1}, false, 0
+		for c := range p.live {
+			c.cutting = false
+		}
+	})
 }
 
 // Vanish forgets the connections that there are, as a firewall does: they stay
@@ -102,6 +107,17 @@ func (p *Proxy) Vanish() {
 	p.set(func() {
 		for c := range p.live {
 			c.vanished = true
+		}
+	})
+}
+
+// Bury has the server hear of the end of the connections that have vanished.
+func (p *Proxy) Bury() {
+	p.set(func() {
+		for c := range p.live {
+			if c.vanished {
+				c.close()
+			}
 		}
 	})
 }
