@@ -12,6 +12,11 @@ type Differences struct {
 	// keeps what the server said to itself.
 	Killed string
 
+	// OpenedPerCancel is how many connections are opened at most, on average,
+	// for each statement that is cancelled while it runs. lib/pq marks a
+	// connection bad that it has cancelled something on.
+	OpenedPerCancel float64
+
 	// ManyResults: one query may be many statements, whose results are read
 	// by NextResultSet. It is lib/pq's simple protocol, which a query without
 	// arguments goes by. pgx prepares each query and gets 42601.
@@ -41,25 +46,27 @@ type Differences struct {
 // differences is the table of all differences, by Driver.Name.
 var differences = map[string]Differences{
 	"pgx": {
-		Killed:         "57P01",
-		ManyResults:    false,
-		Snapshot:       true,
-		NullElements:   []*string{new("a"), nil},
-		OtherScan:      "string",
-		OtherAny:       "string",
-		Scan:           map[string]string{"numeric(10,2)": "float64"},
-		NamesEnumByOID: true,
+		Killed:          "57P01",
+		OpenedPerCancel: 0.1,
+		ManyResults:     false,
+		Snapshot:        true,
+		NullElements:    []*string{new("a"), nil},
+		OtherScan:       "string",
+		OtherAny:        "string",
+		Scan:            map[string]string{"numeric(10,2)": "float64"},
+		NamesEnumByOID:  true,
 	},
 	"pq": {
-		Killed:         "",
-		ManyResults:    true,
-		Snapshot:       false,
-		NullElements:   []sql.NullString{{String: "a", Valid: true}, {}},
-		OtherScan:      "interface {}",
-		OtherAny:       "[]uint8",
-		Scan:           map[string]string{"time": "time.Time"},
-		Any:            map[string]string{"time": "time.Time"},
-		NamesEnumByOID: false,
+		Killed:          "",
+		OpenedPerCancel: 1,
+		ManyResults:     true,
+		Snapshot:        false,
+		NullElements:    []sql.NullString{{String: "a", Valid: true}, {}},
+		OtherScan:       "interface {}",
+		OtherAny:        "[]uint8",
+		Scan:            map[string]string{"time": "time.Time"},
+		Any:             map[string]string{"time": "time.Time"},
+		NamesEnumByOID:  false,
 	},
 }
 

@@ -62,6 +62,7 @@ func Run(t *testing.T, d Driver) {
 		{"hung server", testHungServer},
 		{"silent connections", testSilentConnections},
 		{"sent once", testSentOnce},
+		{"limit is felt", testLimitIsFelt},
 		{"copy", testCopy},
 		{"raw", testRaw},
 		{"sessions", testSessions},

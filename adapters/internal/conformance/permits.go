@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"reflect"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -160,16 +161,18 @@ func testPermits(t *testing.T, d Driver) {
 	})
 }
 
-// crowd has 20 callers want the pool at once, and watches from the side of the
-// server that most at most are at work, and are connected if that is the limit.
+// crowd has 20 callers want the pool at once, until the server was seen at work
+// several times, and watches from its side that most at most are at work, and
+// are connected if that is the limit.
 func (f *fixture) crowd(t *testing.T, most int) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	var wg sync.WaitGroup
+	var enough atomic.Bool
 	for range 20 {
 		wg.Go(func() {
-			for range 2 {
+			for i := 0; i < 2 || !enough.Load() && ctx.Err() == nil; i++ {
 				if _, err := f.ExecContext(ctx, "select pg_sleep(0.01)"); err != nil {
 					t.Error(err)
 				}
@@ -178,7 +181,7 @@ func (f *fixture) crowd(t *testing.T, most int) {
 	}
 	done := make(chan struct{})
 	go func() { wg.Wait(); close(done) }()
-	seen := 0
+	seen, times := 0, 0
 	for working := true; working; {
 		select {
 		case <-done:
@@ -188,6 +191,10 @@ func (f *fixture) crowd(t *testing.T, most int) {
 			if seen = max(seen, n); n > most {
 				t.Errorf("%d statements run at once, the limit is %d", n, most)
 			}
+			if n > 0 {
+				times++
+			}
+			enough.Store(times >= 5)
 		}
 	}
 	if seen == 0 {
