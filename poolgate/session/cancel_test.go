@@ -9,6 +9,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
+
 	"github.com/poolgate/poolgate/poolgate"
 	"github.com/poolgate/poolgate/poolgate/gate"
 	"github.com/poolgate/poolgate/poolgate/session"
@@ -159,13 +161,16 @@ func TestCancellation(t *testing.T) {
 	})
 }
 
+var errRefused = errors.New("refused by the server")
+
 // What happens to a COMMIT when the unit's context ends in it, in virtual time.
 func TestTheContextEndsIn(t *testing.T) {
 	pass := func(context.Context) error { return nil }
 	for _, test := range []struct {
 		name          string
 		begin, commit func(cancel func()) func(context.Context) error
-		err           error
+		deadline      time.Duration // of the context; 0 means none
+		err, not      error
 		state         session.State
 		ended         string
 		took          time.Duration
@@ -199,10 +204,44 @@ func TestTheContextEndsIn(t *testing.T) {
 			},
 			err: context.Canceled, state: session.Unknown, ended: "broken", took: 5 * time.Second,
 		},
+		{
+			name: "a COMMIT that never comes back, by its deadline: the error is the deadline's",
+			commit: func(func()) func(context.Context) error {
+				return func(ctx context.Context) error {
+					<-ctx.Done()
+					return ctx.Err()
+				}
+			},
+			deadline: time.Second, err: context.DeadlineExceeded, not: context.Canceled,
+			state: session.Unknown, ended: "broken", took: 6 * time.Second,
+		},
+		{
+			name: "a COMMIT that the server cancels when the deadline is over",
+			commit: func(func()) func(context.Context) error {
+				return func(context.Context) error {
+					time.Sleep(2 * time.Second)
+					return &pgconn.PgError{Code: "57014"}
+				}
+			},
+			deadline: time.Second, err: context.DeadlineExceeded, ended: "broken", took: 2 * time.Second,
+		},
+		{
+			name: "a COMMIT that the server refuses for another reason",
+			commit: func(func()) func(context.Context) error {
+				return func(context.Context) error {
+					time.Sleep(2 * time.Second)
+					return &pgconn.PgError{Code: "23503"}
+				}
+			},
+			deadline: time.Second, err: errRefused, not: context.DeadlineExceeded, ended: "broken", took: 2 * time.Second,
+		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				ctx, cancel := context.WithCancel(context.Background())
+				if test.deadline > 0 {
+					ctx, cancel = context.WithTimeout(ctx, test.deadline)
+				}
 				defer cancel()
 				ended := ""
 				script := scripted{begin: pass, commit: pass, ended: &ended}
@@ -218,7 +257,16 @@ func TestTheContextEndsIn(t *testing.T) {
 					_, err := session.DB(ctx, db).ExecContext(context.Background(), "x")
 					return err
 				})
-				is(t, err, test.err)
+				if test.err == errRefused {
+					if sqlState(err) != "23503" {
+						t.Errorf("got %v", err)
+					}
+				} else {
+					is(t, err, test.err)
+				}
+				if test.not != nil && errors.Is(err, test.not) {
+					t.Errorf("%v is %v too", err, test.not)
+				}
 				if failed, ok := errors.AsType[*session.CommitError](err); ok && failed.Outcomes[0].State != test.state {
 					t.Errorf("got %v", err)
 				}

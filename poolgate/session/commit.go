@@ -1,14 +1,18 @@
 package session
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 
 	"github.com/petermattis/goid"
+
+	"github.com/poolgate/poolgate/internal/sqlstate"
 )
 
-// outermost returns why s cannot end the unit now, if so. Called with u.mu
-// held.
+// outermost returns the reason why s cannot end the unit now, if there is one.
+// The caller holds u.mu.
 func (u *unit) outermost(s *Session, call string) error {
 	me := goid.Get()
 	switch {
@@ -22,10 +26,21 @@ func (u *unit) outermost(s *Session, call string) error {
 	return nil
 }
 
+// claimOutermost holds all transactions so that s can end the unit. The caller
+// calls releaseAll.
+func (u *unit) claimOutermost(s *Session, call string) ([]*transaction, error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if err := u.outermost(s, call); err != nil {
+		return nil, err
+	}
+	return u.claimAll(call)
+}
+
 // commit runs the hooks and commits everything.
-func (u *unit) commit(s *Session, early bool) error {
+func (u *unit) commit(s *Session) error {
 	for {
-		hook, err := u.commitOrHook(s, early)
+		hook, err := u.commitOrHook(s)
 		if err != nil {
 			return err
 		}
@@ -43,7 +58,21 @@ func (u *unit) commit(s *Session, early bool) error {
 	return nil
 }
 
-// nextAfter takes the next hook of AfterCommit, or nil.
+// commitLast commits everything before the unit is closed, which rolls back
+// what could not be committed. A unit that is closed already has nothing to
+// commit.
+func (u *unit) commitLast(s *Session) error {
+	err := u.commit(s)
+	if err == ErrClosed {
+		return nil
+	}
+	if _, ok := errors.AsType[*CommitError](err); err != nil && !ok {
+		u.failed(err)
+	}
+	return err
+}
+
+// nextAfter returns the next hook of AfterCommit, or nil.
 func (u *unit) nextAfter() afterHook {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -55,47 +84,76 @@ func (u *unit) nextAfter() afterHook {
 	return hook
 }
 
-// commitOrHook commits everything, unless there is a hook to be run before:
-// then it returns that. Where rows are still open, an early commit refuses: it
-// would end them in the middle. At the end of a unit, whoever forgot to close
-// them wants no more of them.
-func (u *unit) commitOrHook(s *Session, early bool) (beforeHook, error) {
-	u.mu.Lock()
-	err := u.outermost(s, "Commit")
-	var txs []*transaction
-	if err == nil {
-		txs, err = u.claimAll("Commit")
-	}
-	u.mu.Unlock()
+// commitOrHook commits everything, unless a hook has to run first: then it
+// returns that. It refuses to commit while rows are open: the commit would cut
+// them off, and the server may fail on those that nobody has read.
+func (u *unit) commitOrHook(s *Session) (beforeHook, error) {
+	txs, err := u.claimOutermost(s, "Commit")
 	if err != nil {
 		return nil, err
 	}
 	defer u.releaseAll(txs)
 	for _, t := range txs {
-		if err := t.checkRows("Commit"); err != nil && early {
+		if err := t.checkRows("Commit"); err != nil && u.ctx.Err() == nil {
 			return nil, err
 		}
 	}
-	u.mu.Lock()
-	why := u.uncommittable()
-	if why == nil && len(u.before) > 0 {
-		hook := u.before[0]
-		u.before = u.before[1:]
-		u.mu.Unlock()
+	hook, why := u.nextBefore()
+	if hook != nil {
 		return hook, nil
 	}
-	for _, t := range txs {
-		t.ending = why == nil
+	if why == nil && len(txs) > 1 { // a single COMMIT fails by itself
+		why = u.ask(txs)
 	}
-	u.mu.Unlock()
+	if why == nil {
+		why = u.beginCommit(txs)
+	}
 	if why != nil {
 		return nil, u.giveUp(txs, why)
 	}
 	return nil, u.commitEach(txs)
 }
 
-// uncommittable returns why the unit, or the nested Run that is open, must be
-// rolled back, if so. Called with u.mu held.
+// nextBefore returns the next hook of BeforeCommit, or the reason why the unit
+// cannot be committed, if there is one.
+func (u *unit) nextBefore() (beforeHook, error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if err := u.uncommittable(); err != nil || len(u.before) == 0 {
+		return nil, err
+	}
+	hook := u.before[0]
+	u.before = u.before[1:]
+	return hook, nil
+}
+
+// ask asks the server, before the first COMMIT of several, whether a
+// transaction has failed unnoticed.
+func (u *unit) ask(txs []*transaction) error {
+	for _, t := range txs {
+		if err := t.ask(u.ctx); err != nil {
+			return fmt.Errorf("an earlier statement failed, and the transaction with it: %w", u.because(err))
+		}
+	}
+	return nil
+}
+
+// beginCommit notes that COMMIT is under way, unless the unit cannot be
+// committed any more: then it returns the reason.
+func (u *unit) beginCommit(txs []*transaction) error {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if err := u.uncommittable(); err != nil {
+		return err
+	}
+	for _, t := range txs {
+		t.ending = true
+	}
+	return nil
+}
+
+// uncommittable returns the reason why the unit, or the nested Run that is
+// open, must be rolled back, if there is one. The caller holds u.mu.
 func (u *unit) uncommittable() error {
 	if u.top.doomed != nil {
 		return fmt.Errorf("%w: %w", ErrDoomed, u.top.doomed)
@@ -105,10 +163,26 @@ func (u *unit) uncommittable() error {
 			return fmt.Errorf("an earlier statement failed, and the transaction with it: %w", t.failed)
 		}
 	}
-	if len(u.txs)+len(u.before) == 0 { // no need of a context
+	if len(u.txs)+len(u.before) == 0 { // nothing needs a context
 		return nil
 	}
 	return u.ctx.Err()
+}
+
+// because returns err as an error of the unit's context if that has ended, and
+// err says only that something was cancelled.
+func (u *unit) because(err error) error {
+	ended := u.ctx.Err()
+	if ended == nil || errors.Is(err, ended) {
+		return err
+	}
+	switch state := sqlstate.Of(err); {
+	case errors.Is(err, context.Canceled):
+		return fmt.Errorf("%w (%v)", ended, err)
+	case state == "57014": // query_canceled
+		return fmt.Errorf("%w (%w)", ended, err)
+	}
+	return err
 }
 
 // commitEach commits the transactions, which are claimed, in turn.
@@ -123,6 +197,7 @@ func (u *unit) commitEach(txs []*transaction) error {
 		}
 		failure = t.commit()
 		outcomes[i].State = stateAfter(failure)
+		failure = u.because(failure)
 	}
 	u.mu.Lock()
 	for _, o := range outcomes {
@@ -139,15 +214,9 @@ func (u *unit) commitEach(txs []*transaction) error {
 	return &CommitError{Outcomes: outcomes, Err: failure}
 }
 
-// fail rolls everything back, since a hook failed.
+// fail rolls everything back because a hook failed.
 func (u *unit) fail(s *Session, why error) error {
-	u.mu.Lock()
-	err := u.outermost(s, "Commit")
-	var txs []*transaction
-	if err == nil {
-		txs, err = u.claimAll("Commit")
-	}
-	u.mu.Unlock()
+	txs, err := u.claimOutermost(s, "Commit")
 	if err != nil {
 		return both(why, err)
 	}
@@ -155,26 +224,19 @@ func (u *unit) fail(s *Session, why error) error {
 	return u.giveUp(txs, why)
 }
 
-// giveUp rolls back the transactions, which are claimed, as why forbids to
-// commit them.
+// giveUp rolls back the transactions, which are claimed. why is the reason.
 func (u *unit) giveUp(txs []*transaction, why error) error {
 	outcomes := make([]Outcome, len(txs))
 	for i, t := range txs {
 		outcomes[i].DB = t.db
 	}
 	u.failed(why)
-	u.rollbackEach(txs) // where that fails, the connection is lost, and the server does it
+	u.rollbackEach(txs) // if that fails, the connection is lost, and the server rolls back
 	return &CommitError{Outcomes: outcomes, Err: why}
 }
 
 func (u *unit) rollback(s *Session) error {
-	u.mu.Lock()
-	err := u.outermost(s, "Rollback")
-	var txs []*transaction
-	if err == nil {
-		txs, err = u.claimAll("Rollback")
-	}
-	u.mu.Unlock()
+	txs, err := u.claimOutermost(s, "Rollback")
 	if err != nil {
 		return err
 	}
@@ -206,7 +268,7 @@ func (u *unit) close() error {
 	u.closed = true
 	for _, t := range u.txs {
 		if t.tx == nil {
-			t.cancel() // whoever waits to begin it waits in vain
+			t.cancel() // ends the wait to begin it
 		}
 	}
 	u.mu.Unlock()
@@ -225,8 +287,7 @@ func (u *unit) close() error {
 	return err
 }
 
-// failed remembers why the unit failed, for whoever wants to know how it ended;
-// nil that it did not.
+// failed notes why the unit failed, for its observer; nil means that it did not.
 func (u *unit) failed(err error) {
 	u.mu.Lock()
 	u.failure = err

@@ -123,14 +123,6 @@ func TestCommit(t *testing.T) {
 			}
 			has(t, db.DB)
 		})
-		run("rows that were forgotten do not hinder the end of Run", func(t *testing.T, db *fixture) {
-			must(t, session.Run(ctx, func(ctx context.Context) error {
-				must(t, insert(ctx, session.DB(ctx, db.DB.DB), "a"))
-				_, err := session.DB(ctx, db.DB.DB).QueryContext(ctx, "SELECT generate_series(1, 100000)")
-				return err
-			}))
-			has(t, db.DB, "a")
-		})
 	})
 }
 

@@ -113,7 +113,9 @@ type CommitError struct {
 }
 
 // Error says what failed, and on several databases how each of them ended.
-func (e *CommitError) Error() string {
+func (e *CommitError) Error() string { return e.text(e.Err.Error()) }
+
+func (e *CommitError) text(reason string) string {
 	text := "session: not committed: "
 	switch {
 	case len(e.Outcomes) > 1:
@@ -125,7 +127,7 @@ func (e *CommitError) Error() string {
 	case len(e.Outcomes) == 1 && e.Outcomes[0].State == Unknown:
 		text = "session: not known to be committed: "
 	}
-	return text + e.Err.Error()
+	return text + reason
 }
 
 // Unwrap returns the reason.

@@ -483,3 +483,104 @@ func TestHandlerConfig(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// What a handler sets in its header does not go out with the answer that its
+// work is lost, at whatever moment it sets it.
+func TestTheHeaderOfWorkThatIsLost(t *testing.T) {
+	for _, h2 := range []bool{false, true} {
+		t.Run(map[bool]string{false: "http1", true: "http2"}[h2], func(t *testing.T) {
+			onBoth(t, func(t *testing.T, run func(string, func(*testing.T, *fixture))) {
+				set := func(h http.Header, when string) {
+					h.Set("H-"+when, "yes")
+					h.Set(http.TrailerPrefix+"T-"+when, "yes")
+				}
+				for name, test := range map[string]struct {
+					work   func(context.Context, execer) error
+					status int
+					want   bool
+				}{
+					"a commit that fails":    {orphan, 500, false},
+					"a commit that succeeds": {func(ctx context.Context, db execer) error { return insert(ctx, db, "a") }, 200, true},
+				} {
+					for _, writes := range []bool{false, true} {
+						run(fmt.Sprintf("%s, writes=%v", name, writes), func(t *testing.T, db *fixture) {
+							s := serve(t, h2, session.HandlerConfig{}, func(w http.ResponseWriter, r *http.Request) {
+								kept := w.Header()
+								kept.Set("Trailer", "Announced")
+								set(kept, "Before")
+								if err := test.work(r.Context(), session.DB(r.Context(), db.DB.DB)); err != nil {
+									t.Error(err)
+								}
+								if writes {
+									io.WriteString(w, "text")
+								}
+								kept.Set("Announced", "yes")
+								set(kept, "Kept")
+								set(w.Header(), "After")
+							})
+							a := s.get(t)
+							s.Close()
+							if a.Response == nil || a.StatusCode != test.status {
+								t.Fatalf("got %+v", a)
+							}
+							if a.Header.Get("From-Outside") != "yes" {
+								t.Error("the header of the other middleware is gone")
+							}
+							if got := a.Header.Get("H-Before") == "yes"; got != test.want {
+								t.Errorf("header %v", a.Header)
+							}
+							sent := len(a.Trailer["T-Before"]) + len(a.Trailer["T-Kept"]) + len(a.Trailer["T-After"]) + len(a.Trailer["Announced"])
+							if !test.want && (len(a.Trailer) > 0 || sent > 0) || test.want && (writes || h2) && sent != 4 {
+								t.Errorf("trailer %v", a.Trailer)
+							}
+						})
+					}
+				}
+			})
+		})
+	}
+}
+
+// The default log of a commit that fails has no value in it.
+func TestTheDefaultLogHasNoValues(t *testing.T) {
+	onBoth(t, func(t *testing.T, run func(string, func(*testing.T, *fixture))) {
+		for _, test := range []struct {
+			name string
+			work func(context.Context, session.DBTX) error
+			want string
+		}{
+			{"a statement that failed", func(ctx context.Context, db session.DBTX) error {
+				db.ExecContext(ctx, "SELECT 's3cret'::int")
+				return nil
+			}, "22P02"},
+			{"a part that failed", func(ctx context.Context, db session.DBTX) error {
+				return session.Config{WhenOpen: session.Join}.Run(ctx, func(ctx context.Context) error {
+					_, err := db.ExecContext(ctx, "SELECT 's3cret'::int")
+					return err
+				})
+			}, "a part of the unit failed: 22P02"},
+			{"a commit that the server refuses", func(ctx context.Context, db session.DBTX) error { return orphan(ctx, db) }, "23503"},
+			{"rows that are open", func(ctx context.Context, db session.DBTX) error {
+				_, err := db.QueryContext(ctx, "SELECT 's3cret' FROM generate_series(1, 10000)")
+				return err
+			}, "the rows of a QueryContext"},
+		} {
+			run(test.name, func(t *testing.T, db *fixture) {
+				var written strings.Builder
+				before := slog.Default()
+				slog.SetDefault(slog.New(slog.NewTextHandler(&written, nil)))
+				defer slog.SetDefault(before)
+				handler, err := session.NewHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					test.work(r.Context(), session.DB(r.Context(), db.DB.DB))
+				}), session.HandlerConfig{})
+				must(t, err)
+				w := httptest.NewRecorder()
+				handler.ServeHTTP(w, httptest.NewRequest("GET", "/a", nil))
+				text := written.String()
+				if w.Code != 500 || !strings.Contains(text, test.want) || strings.Contains(text, "s3cret") || strings.Contains(w.Body.String(), "s3cret") {
+					t.Errorf("got %d, logged %s", w.Code, text)
+				}
+			})
+		}
+	})
+}

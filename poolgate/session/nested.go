@@ -72,13 +72,18 @@ func (u *unit) leave(s *Session, keep bool) error {
 	}
 	u.mu.Unlock()
 	defer u.releaseAll(txs)
-	for _, t := range txs {
-		t.checkRows(endOfNestRun) // for the error that ended them; open ones are closed below
+	var open error
+	for _, t := range txs { // also for the error that ended them; t.leave closes those that are open
+		if err := t.checkRows(endOfNestRun); err != nil && t.usedIn(l.depth) && open == nil {
+			open = err
+		}
 	}
 	u.mu.Lock()
 	var why error
 	if keep {
-		why = u.uncommittable()
+		if why = u.uncommittable(); why == nil {
+			why = open
+		}
 	}
 	gone := u.ctx.Err() != nil
 	u.mu.Unlock()

@@ -185,17 +185,6 @@ func TestNested(t *testing.T) {
 			}))
 			has(t, db.DB, "a")
 		})
-		run("rows that it left open do not disturb its end", func(t *testing.T, db *fixture) {
-			must(t, session.Run(ctx, func(ctx context.Context) error {
-				must(t, insert(ctx, session.DB(ctx, db.DB.DB), "a"))
-				must(t, session.Run(ctx, func(ctx context.Context) error {
-					_, err := session.DB(ctx, db.DB.DB).QueryContext(ctx, "SELECT generate_series(1, 100000)")
-					return err
-				}))
-				return insert(ctx, session.DB(ctx, db.DB.DB), "b")
-			}))
-			has(t, db.DB, "a", "b")
-		})
 		run("takes no other isolation than its unit's", func(t *testing.T, db *fixture) {
 			must(t, session.Config{Isolation: sql.LevelSerializable}.Run(ctx, func(ctx context.Context) error {
 				fn := func(ctx context.Context) error { return insert(ctx, session.DB(ctx, db.DB.DB), "a") }

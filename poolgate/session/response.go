@@ -3,25 +3,27 @@ package session
 import (
 	"bufio"
 	"database/sql"
-	"errors"
 	"fmt"
 	"io"
 	"maps"
 	"net"
 	"net/http"
 
-	"github.com/poolgate/poolgate/poolgate/gate"
 	"github.com/poolgate/poolgate/poolgate/gatehttp"
 )
 
 // A response is an http.ResponseWriter that ends the unit of work before the
 // header goes out. Like any other it is for one goroutine at a time.
+//
+// The handler sets a header of its own, which reaches the inner one only when
+// the answer is the handler's: what it sets before or after a commit that
+// fails, trailers included, must not go out with the answer that says so.
 type response struct {
-	inner    http.ResponseWriter
-	request  *http.Request
-	handler  *handler
-	session  *Session
-	original http.Header // what was set before the handler was called
+	inner   http.ResponseWriter
+	request *http.Request
+	handler *handler
+	session *Session
+	header  http.Header // the handler's
 
 	decided  bool  // the header is out, or about to be
 	undone   bool  // the status said so
@@ -29,12 +31,22 @@ type response struct {
 	hijacked bool
 }
 
-func (res *response) Header() http.Header { return res.inner.Header() }
+func (res *response) Header() http.Header { return res.header }
+
+// publish makes header the inner one.
+func (res *response) publish(header http.Header) {
+	inner := res.inner.Header()
+	clear(inner)
+	maps.Copy(inner, header)
+}
 
 func (res *response) WriteHeader(status int) {
 	if status < 200 && status != http.StatusSwitchingProtocols { // more will follow
 		if !res.decided {
+			original := res.inner.Header().Clone()
+			res.publish(res.header)
 			res.inner.WriteHeader(status)
+			res.publish(original)
 		}
 		return
 	}
@@ -53,7 +65,7 @@ func (res *response) Write(p []byte) (int, error) {
 	return res.inner.Write(p)
 }
 
-// ReadFrom lets io.Copy reach the faster ways of the inner one.
+// ReadFrom lets io.Copy use the faster ways of the inner one.
 func (res *response) ReadFrom(src io.Reader) (int64, error) {
 	if err := res.decide(http.StatusOK); err != nil {
 		return 0, err
@@ -69,7 +81,7 @@ func (res *response) FlushError() error {
 	return http.NewResponseController(res.inner).Flush()
 }
 
-// Flush is there for those that ask for an http.Flusher.
+// Flush is for those that ask for an http.Flusher.
 func (res *response) Flush() { res.FlushError() }
 
 // Hijack commits before the connection is taken over.
@@ -84,8 +96,8 @@ func (res *response) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return http.NewResponseController(res.inner).Hijack()
 }
 
-// hijackable says whether there is an http.Hijacker where
-// http.ResponseController would look for it.
+// hijackable reports whether http.ResponseController would find an
+// http.Hijacker.
 func hijackable(w http.ResponseWriter) bool {
 	for {
 		if _, ok := w.(http.Hijacker); ok {
@@ -112,24 +124,23 @@ func (res *response) decide(status int) error {
 	switch {
 	case status >= http.StatusBadRequest:
 		res.decided, res.undone = true, true
-		res.session.Rollback() // what it cannot roll back now is when the unit is closed
+		res.session.Rollback() // what it cannot roll back now, the end of the unit does
 	case res.mayGoOn():
 		res.decided = true
 	default:
-		res.commit(true)
+		res.commit(res.session.Commit)
 	}
-	u := res.session.unit
-	u.mu.Lock()
-	u.options.ReadOnly = true // what is written behind the header could be lost in silence
-	u.mu.Unlock()
+	if res.failed == nil {
+		res.publish(res.header)
+	}
+	res.session.unit.readOnly() // what is written after the header could be lost unnoticed
 	return res.failed
 }
 
 // commit commits before the header is out, or else answers the request.
-func (res *response) commit(early bool) {
+func (res *response) commit(commit func() error) {
 	res.decided = true
-	u := res.session.unit
-	err := u.commit(res.session, early)
+	err := commit()
 	if err == nil || err == ErrClosed { // closed by the handler: nothing to commit
 		return
 	}
@@ -137,52 +148,49 @@ func (res *response) commit(early bool) {
 		err = fmt.Errorf("%w; the answer was begun inside of it: begin it afterwards", err)
 	}
 	res.failed = err
-	u.close() // the answer need not wait for it
-	header := res.inner.Header()
-	clear(header)
-	maps.Copy(header, res.original)
+	res.session.unit.close() // the answer need not wait for it
 	res.handler.onError(res.inner, res.request, err)
 }
 
-// mayGoOn says whether the transactions can go on behind the header.
-// Serializable ones may find out at their end that what they read was wrong.
+// mayGoOn reports whether the transactions can go on after the header.
+// Serializable ones may learn at their end that what they read was wrong.
 func (res *response) mayGoOn() bool {
 	c := res.handler.unit
 	return c.ReadOnly && c.Isolation != sql.LevelSerializable
 }
 
 // finish ends what is still open when the handler has returned: everything, if
-// it has written nothing, or else what it did after the header.
+// the handler has written nothing, or what it did after the header.
 func (res *response) finish() {
+	last := func() error { return res.session.unit.commitLast(res.session) }
 	switch {
 	case !res.decided:
-		res.commit(false)
+		if res.commit(last); res.failed == nil {
+			res.publish(res.header)
+		}
 		return
-	case res.failed != nil, res.undone:
+	case res.failed != nil:
 		return
+	case !res.undone:
+		if err := last(); err != nil {
+			res.handler.onError(nowhere{}, res.request, err)
+			if !res.hijacked {
+				panic(http.ErrAbortHandler)
+			}
+			return
+		}
 	}
-	err := res.session.unit.commit(res.session, false)
-	if err == nil || err == ErrClosed {
-		return
-	}
-	res.handler.onError(nowhere{}, res.request, err)
-	if !res.hijacked {
-		panic(http.ErrAbortHandler)
-	}
+	maps.Copy(res.inner.Header(), res.header) // the trailers
 }
 
-// refused says whether the gate has refused the unit a connection, and sets
-// the header that says when to come again, unless the handler has.
+// refused reports whether the gate has refused the unit a connection, and sets
+// the header that says when to try again, unless the handler has.
 func (res *response) refused() bool {
-	u := res.session.unit
-	u.mu.Lock()
-	err := u.refused
-	u.mu.Unlock()
-	header := res.Header()
-	if header.Get("Retry-After") != "" {
-		return errors.Is(err, gate.ErrRejected)
+	err := res.session.unit.refusal()
+	if res.header.Get("Retry-After") != "" {
+		return gatehttp.SetRetryAfter(http.Header{}, err)
 	}
-	return gatehttp.SetRetryAfter(header, err)
+	return gatehttp.SetRetryAfter(res.header, err)
 }
 
 // nowhere is where the answer goes when it is too late for one.

@@ -203,11 +203,7 @@ func (s *Session) run(fn func(*Session) error) error {
 		s.unit.failed(err)
 		return err
 	}
-	err := s.unit.commit(s, false)
-	if err == ErrClosed { // by fn, after which there is nothing to commit
-		return nil
-	}
-	return err
+	return s.unit.commitLast(s)
 }
 
 // join runs fn as a part of the unit, or of the nested Run, that s is in.

@@ -5,8 +5,8 @@ import (
 	"database/sql"
 )
 
-// DBTX is what statements need of a database: *sql.DB, *sql.Tx and *sql.Conn
-// have it too, and it is the interface that sqlc generates.
+// DBTX is what statements need of a database. *sql.DB, *sql.Tx and *sql.Conn
+// implement it, and it is the interface that sqlc generates.
 type DBTX interface {
 	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
 	PrepareContext(ctx context.Context, query string) (*sql.Stmt, error)
@@ -18,12 +18,12 @@ type DBTX interface {
 // begun when the database is first used, and committed or rolled back together
 // with the others. Callees find it in their context, by [From] and [DB].
 //
-// A Session is for one goroutine at a time. It may go from one to another, and
-// goroutines may use different databases of it side by side; two that use the
-// same at once get a [*BusyError].
+// A Session is for one goroutine at a time. It may pass from one to another, and
+// goroutines may use different databases of it at the same time. Two that use
+// the same database at once get a [*BusyError].
 //
-// The methods of a nil *Session, which is what From returns outside of a unit,
-// return ErrNoSession, but for DB, which returns the database as it is.
+// From returns a nil *Session outside a unit. Its DB returns the database as it
+// is, its InTx false; its other methods return ErrNoSession.
 type Session struct {
 	unit  *unit
 	level *level // the Run that this is the Session of
@@ -71,14 +71,13 @@ func with(ctx context.Context, s *Session) context.Context {
 func DB(ctx context.Context, db *sql.DB) DBTX { return From(ctx).DB(db) }
 
 // DB returns the session's transaction on db for statements. It costs nothing:
-// the first statement begins the transaction, waiting for a connection as long
-// as its own context allows, and it is there that a refusal by the gate
-// arrives. What was returned before a Commit or a Rollback begins the next
-// transaction.
+// the first statement begins the transaction, waits for a connection as long as
+// its own context allows, and returns the gate's error if the gate refuses. What
+// DB returned before a Commit or a Rollback begins the next transaction.
 //
-// The context of a statement bounds that statement; the transaction is bounded
-// by the session's. Which unit a statement belongs to is decided here, not by
-// its context.
+// The context of a statement bounds that statement; the session's context bounds
+// the transaction. DB decides which unit a statement belongs to, not the
+// statement's context.
 func (s *Session) DB(db *sql.DB) DBTX {
 	if s == nil {
 		return db
@@ -87,7 +86,7 @@ func (s *Session) DB(db *sql.DB) DBTX {
 }
 
 // InTx reports whether the session has a transaction open, or is about to begin
-// one, and with it a connection and a permit. A nil session has none.
+// one, and so holds a connection and a permit.
 func (s *Session) InTx() bool {
 	if s == nil {
 		return false
@@ -99,27 +98,29 @@ func (s *Session) InTx() bool {
 
 // Commit commits all transactions of the session, in the order in which they
 // were begun, after the hooks of BeforeCommit and before those of AfterCommit.
-// Then the session has no connection any more, and the next statement begins a
-// new transaction.
+// Then the session holds no connection, and the next statement begins a new
+// transaction.
 //
-// Commit does nothing but return a [*BusyError] if another goroutine is using
-// the session or rows of it are still open, and ErrNested inside a nested Run.
-// Otherwise, what cannot be committed is rolled back, and the error is a
-// [*CommitError]. The first COMMIT that fails ends it: those before it remain,
-// those after it are rolled back. The end of the session's context before the
-// first COMMIT is such a failure; once it has been sent, the end of the context
-// cuts it off only after five seconds, so that its outcome is known.
+// If another goroutine is using the session, or rows of it are open, Commit
+// returns a [*BusyError]; inside a nested Run, ErrNested. It then does nothing
+// else. Otherwise it rolls back what cannot be committed, and returns a
+// [*CommitError]. The first COMMIT that fails is the last: those before it
+// remain, those after it become ROLLBACKs. The end of the session's context
+// before the first COMMIT is such a failure. Later it cuts a COMMIT off only
+// after five seconds, so that the outcome is known if possible. The error is
+// then the context's.
 func (s *Session) Commit() error {
 	if s == nil {
 		return ErrNoSession
 	}
-	return s.unit.commit(s, true)
+	return s.unit.commit(s)
 }
 
-// Rollback rolls all transactions of the session back and drops its hooks.
-// Then the session has no connection any more, and the next statement begins a
-// new transaction. Like Commit it may return a [*BusyError] or ErrNested.
-// An error otherwise means that a connection was lost, which rolls back too.
+// Rollback rolls all transactions of the session back, closes rows that are
+// open, and drops the hooks. Then the session holds no connection, and the next
+// statement begins a new transaction. If another goroutine is using the session,
+// Rollback returns a [*BusyError]; inside a nested Run, ErrNested. Any other
+// error means that a connection was lost, which rolls back too.
 func (s *Session) Rollback() error {
 	if s == nil {
 		return ErrNoSession
@@ -127,11 +128,11 @@ func (s *Session) Rollback() error {
 	return s.unit.rollback(s)
 }
 
-// Close ends the session: it waits for statements in flight, rolls back what
-// is not committed and drops the hooks. Later statements fail with ErrClosed.
-// What was closed can be closed again. Inside a nested Run it returns
-// ErrNested. An error otherwise means that a connection was lost, which rolls
-// back too.
+// Close ends the session: it waits for statements in flight, rolls back what is
+// not committed and drops the hooks. Later statements fail with ErrClosed.
+// Closing a session again does nothing. Inside a nested Run Close returns
+// ErrNested. Any other error means that a connection was lost, which rolls back
+// too.
 func (s *Session) Close() error {
 	if s == nil {
 		return ErrNoSession
@@ -148,12 +149,13 @@ func (s *Session) Close() error {
 	return err
 }
 
-// BeforeCommit has hook run when the session is about to commit, with a context
-// that carries the session: what it writes is committed too. If it fails, all
-// is rolled back. Hooks run in the order in which they came, once, and not if
-// the session, or the nested Run in which they were given, is rolled back.
+// BeforeCommit registers a hook that runs when the session is about to commit,
+// with a context that carries the session: what it writes is committed too. If
+// it fails, everything is rolled back. Hooks run once, in the order in which
+// they were registered, and not if the session, or the nested Run in which they
+// were registered, is rolled back.
 //
-// It returns ErrClosed if the session is closed.
+// BeforeCommit returns ErrClosed if the session is closed.
 func (s *Session) BeforeCommit(hook func(context.Context) error) error {
 	if s == nil {
 		return ErrNoSession
@@ -161,9 +163,9 @@ func (s *Session) BeforeCommit(hook func(context.Context) error) error {
 	return s.unit.addHooks(s, []beforeHook{hook}, nil)
 }
 
-// AfterCommit has hook run when all transactions have been committed, and the
-// connections given back, with a context that carries no session: for messages
-// that must not go out for work that is undone. Otherwise it is like
+// AfterCommit registers a hook that runs when all transactions are committed and
+// the connections given back, with a context that carries no session. It is for
+// messages that must not go out for work that is undone. Otherwise it is like
 // BeforeCommit.
 func (s *Session) AfterCommit(hook func(context.Context)) error {
 	if s == nil {

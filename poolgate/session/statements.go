@@ -33,6 +33,7 @@ func (s *statements) PrepareContext(ctx context.Context, query string) (*sql.Stm
 		return nil, err
 	}
 	defer t.release()
+	t.prepared = true
 	stmt, err := t.tx.PrepareContext(ctx, query)
 	t.saw(err)
 	return stmt, err
@@ -44,12 +45,7 @@ func (s *statements) QueryContext(ctx context.Context, query string, args ...any
 		return nil, err
 	}
 	defer t.release()
-	rows, err := t.tx.QueryContext(ctx, query, args...)
-	t.saw(err)
-	if err == nil {
-		t.rows, t.rowsBy = rows, t.holder
-	}
-	return rows, err
+	return t.query(ctx, query, args)
 }
 
 func (s *statements) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
@@ -60,11 +56,12 @@ func (s *statements) QueryRowContext(ctx context.Context, query string, args ...
 	defer t.release()
 	row := t.tx.QueryRowContext(ctx, query, args...)
 	t.saw(row.Err())
+	t.unsure = true // Scan may meet an error of the server
 	return row
 }
 
 // failedRow returns a Row whose Scan and Err return err. Only database/sql can
-// make one: by a query on a pool that cannot connect.
+// make one, by a query on a pool that cannot connect.
 func failedRow(err error) *sql.Row {
 	db := sql.OpenDB(unconnected{err})
 	defer db.Close()

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/petermattis/goid"
@@ -14,12 +15,20 @@ import (
 	"github.com/poolgate/poolgate/poolgate/gate"
 )
 
-// endGrace is how long a COMMIT goes on when the unit's context has ended, and
-// how long a ROLLBACK may take, until the driver is told to give up.
-const endGrace = 5 * time.Second
+const (
+	// endGrace is how long a COMMIT goes on after the unit's context has
+	// ended, and how long a ROLLBACK may take, before the driver is told to
+	// give up.
+	endGrace = 5 * time.Second
 
-// A transaction is a unit's on one database. One call at a time holds it; what
-// no lock guards belongs to the holder.
+	// drainTime is how long open rows may take to close when their
+	// transaction ends, before their query is cancelled. Drivers read rows to
+	// the end to keep the connection.
+	drainTime = 50 * time.Millisecond
+)
+
+// A transaction is a unit's transaction on one database. One call at a time
+// holds it. What no lock guards belongs to the holder.
 type transaction struct {
 	unit    *unit
 	db      *sql.DB
@@ -30,13 +39,13 @@ type transaction struct {
 	base  int // depth of the nested Run in which it was begun
 	depth int // and of the innermost that it has a savepoint for
 
-	failed error // the server's, after which the transaction accepts no statement
+	failed   error // the server's, after which the transaction accepts no statement
+	unsure   bool  // a statement may have failed after its call had returned
+	prepared bool  // there may be an *sql.Stmt, whose uses nobody sees
 
-	// The last rows that were handed out, and to whom; nil if known closed.
-	rows   *sql.Rows
-	rowsBy int64
+	reading atomic.Pointer[reading] // the rows that were returned last; nil if known to be closed
 
-	roll func() error // rolls back, once; whoever calls it again waits for it
+	roll func() error // rolls back, once; another caller waits for it
 
 	// Guarded by unit.mu.
 	tx     *sql.Tx // nil until it is begun; only the holder sets it
@@ -46,11 +55,20 @@ type transaction struct {
 	ended  bool
 }
 
+// A reading is the rows of a query that a caller reads.
+type reading struct {
+	rows   *sql.Rows
+	by     int64           // the goroutine that they were returned to
+	ctx    context.Context // the query's; its end closes the rows
+	cancel context.CancelFunc
+}
+
 func newTransaction(u *unit, db *sql.DB) *transaction {
 	t := &transaction{unit: u, db: db, options: u.options, base: u.top.depth, depth: u.top.depth}
 	// database/sql rolls back on its own when the context of a transaction
 	// ends, in a goroutine that nobody can wait for, and pgx then loses the
-	// connection. So it is given one that does not end, and abandon does it.
+	// connection. So it gets a context that does not end, and abandon rolls
+	// back.
 	t.ctx, t.cancel = context.WithCancel(context.WithoutCancel(u.ctx))
 	return t
 }
@@ -65,8 +83,8 @@ func (t *transaction) hold(call string) error {
 	return nil
 }
 
-// release ends a statement that claim had begun. A transaction that could not
-// be begun is forgotten.
+// release ends a statement that claim has begun. It forgets a transaction that
+// could not be begun.
 func (t *transaction) release() {
 	u := t.unit
 	u.mu.Lock()
@@ -135,11 +153,17 @@ func (t *transaction) begun(tx *sql.Tx) bool {
 	}
 	t.unit.refused = nil
 	t.tx = tx
-	t.roll = sync.OnceValue(tx.Rollback)
+	t.roll = sync.OnceValue(func() error {
+		if r := t.reading.Load(); r != nil {
+			drain := time.AfterFunc(drainTime, r.cancel)
+			defer drain.Stop()
+		}
+		return tx.Rollback()
+	})
 	return true
 }
 
-// savepoints sets those that are missing for the nested Runs up to depth.
+// savepoints sets the missing savepoints of the nested Runs up to depth.
 func (t *transaction) savepoints(ctx context.Context, depth int) error {
 	for t.depth < depth {
 		if _, err := t.tx.ExecContext(ctx, fmt.Sprintf("SAVEPOINT poolgate_%d", t.depth+1)); err != nil {
@@ -151,17 +175,20 @@ func (t *transaction) savepoints(ctx context.Context, depth int) error {
 	return nil
 }
 
-// leave ends the nested Run at depth: its work is undone, or becomes a part of
-// what is around it.
+// usedIn reports whether the nested Run at depth has used the transaction.
+func (t *transaction) usedIn(depth int) bool { return t.base >= depth || t.depth >= depth }
+
+// leave ends the nested Run at depth: its work is undone, or becomes part of
+// what surrounds it.
 func (t *transaction) leave(ctx context.Context, depth int, undo bool) error {
 	switch {
-	case t.base >= depth && undo: // begun in it: nothing else is in it
+	case !t.usedIn(depth):
+		return nil
+	case t.base >= depth && undo: // begun in it: it holds nothing else
 		t.rollback() // an error means that the connection was lost, and the work with it
 		return nil
 	case t.base >= depth:
 		t.base, t.depth = depth-1, depth-1
-		return nil
-	case t.depth < depth: // not used in it
 		return nil
 	}
 	t.depth = depth - 1
@@ -174,25 +201,36 @@ func (t *transaction) leave(ctx context.Context, depth int, undo bool) error {
 		t.failed = nil
 	}
 	_, err := t.tx.ExecContext(ctx, "RELEASE SAVEPOINT "+name)
+	t.saw(err)
 	if err != nil {
-		t.saw(err)
 		return fmt.Errorf("session: ending a nested Run: %w", err)
 	}
 	return nil
 }
 
-// saw keeps in mind whether the transaction accepts statements: after an error
-// of the server none but the one that rolls back to a savepoint.
+// saw notes what the error of a statement that has ended says of the
+// transaction: whether it accepts further statements.
 func (t *transaction) saw(err error) {
 	switch {
 	case err == nil:
-		t.failed = nil
+		t.failed, t.unsure = nil, t.prepared
 	case t.failed == nil && sqlstate.Of(err) != "":
 		t.failed = err
 	}
 }
 
-// commit ends the transaction. Whoever calls it has it claimed.
+// ask asks the server whether the transaction accepts statements, unless the
+// last one has shown it.
+func (t *transaction) ask(ctx context.Context) error {
+	if !t.unsure {
+		return nil
+	}
+	_, err := t.tx.ExecContext(ctx, "SELECT 1")
+	t.saw(err)
+	return err
+}
+
+// commit ends the transaction. The caller has claimed it.
 func (t *transaction) commit() error {
 	err := t.tx.Commit()
 	t.finish()
@@ -205,20 +243,20 @@ func (t *transaction) rollback() error {
 		return nil
 	}
 	timer := time.AfterFunc(endGrace, t.cancel)
-	defer timer.Stop()
 	err := t.roll()
+	late := !timer.Stop()
 	t.finish()
-	if errors.Is(err, sql.ErrTxDone) {
+	switch {
+	case err == nil, errors.Is(err, sql.ErrTxDone):
 		return nil
+	case late:
+		return fmt.Errorf("session: roll back: given up after %v: %w (%v)", endGrace, context.DeadlineExceeded, err)
 	}
-	if err != nil {
-		return fmt.Errorf("session: roll back: %w", err)
-	}
-	return nil
+	return fmt.Errorf("session: roll back: %w", err)
 }
 
-// abandon rolls back, or bounds the COMMIT that is under way, since the unit's
-// context has ended.
+// abandon rolls back, or limits the time of the COMMIT that is under way,
+// because the unit's context has ended.
 func (t *transaction) abandon() {
 	t.unit.mu.Lock()
 	begun, ending, ended := t.tx != nil, t.ending, t.ended
@@ -237,52 +275,91 @@ func (t *transaction) finish() {
 	t.unit.mu.Lock()
 	t.ended = true
 	t.unit.mu.Unlock()
+	t.forgetRows()
 	t.cancel()
 }
 
-// checkRows returns a BusyError if the rows that were handed out last are
-// still open: neither driver can do anything else on the connection, and
-// lib/pq would lose it.
+// query runs a query and remembers its rows. They can be cancelled after it has
+// returned, whatever ctx its caller has chosen.
+func (t *transaction) query(ctx context.Context, query string, args []any) (*sql.Rows, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	rows, err := t.tx.QueryContext(ctx, query, args...)
+	t.saw(err)
+	if err != nil {
+		cancel()
+		return nil, err
+	}
+	t.unsure = true // the server may fail while the rows are read
+	t.reading.Store(&reading{rows, goid.Get(), ctx, cancel})
+	return rows, nil
+}
+
+// checkRows returns a BusyError if the rows that were returned last are still
+// open: neither driver can do anything else on the connection, and lib/pq would
+// lose it.
 func (t *transaction) checkRows(call string) error {
-	if t.rows == nil {
+	r := t.reading.Load()
+	if r == nil {
 		return nil
 	}
-	if t.rowsOpen() {
-		return &BusyError{Goroutine: goid.Get(), Call: call, Holder: t.rowsBy, HolderCall: "QueryContext", Rows: true}
+	if r.open() {
+		return &BusyError{Goroutine: goid.Get(), Call: call, Holder: r.by, HolderCall: "QueryContext", Rows: true}
 	}
-	if t.rowsBy == goid.Get() { // Err is for the goroutine that reads them
-		if err := t.rows.Err(); sqlstate.Of(err) != "" {
+	if r.by == goid.Get() { // only the goroutine that reads them may call Err
+		if err := r.rows.Err(); sqlstate.Of(err) != "" {
 			t.saw(err)
 		}
 	}
-	t.rows = nil
+	t.forgetRows()
 	return nil
 }
 
-// rowsOpen asks the rows for their columns, which only open rows have. They
-// answer at once, unless another goroutine is reading them, and never if this
-// one has scanned sql.RawBytes and another is trying to close them: so those
-// that do not answer within a second are taken for open.
-func (t *transaction) rowsOpen() bool {
-	rows, open := t.rows, make(chan bool, 1)
+// open reports whether the rows are open, by asking for their columns, which
+// only open rows have. Rows answer at once, unless another goroutine is reading
+// them, and never if one has scanned sql.RawBytes while another is trying to
+// close them. So rows that do not answer within a second count as open. Rows
+// whose context has ended are being closed, which is waited for.
+func (r *reading) open() bool {
+	answer := make(chan bool, 1)
+	stop := make(chan struct{})
+	defer close(stop)
 	go func() {
-		_, err := rows.Columns()
-		open <- err == nil
+		for {
+			_, err := r.rows.Columns()
+			if err != nil || r.ctx.Err() == nil {
+				answer <- err == nil
+				return
+			}
+			select {
+			case <-stop:
+				return
+			case <-time.After(time.Millisecond):
+			}
+		}
 	}()
 	timer := time.NewTimer(time.Second)
 	defer timer.Stop()
 	select {
-	case answer := <-open:
-		return answer
+	case open := <-answer:
+		return open
 	case <-timer.C:
 		return true
 	}
 }
 
-// closeRows closes rows that whoever opened them has left open.
+// closeRows closes rows that are still open.
 func (t *transaction) closeRows() {
-	if t.rows != nil {
-		t.rows.Close()
-		t.rows = nil
+	if r := t.reading.Load(); r != nil {
+		drain := time.AfterFunc(drainTime, r.cancel)
+		r.rows.Close()
+		drain.Stop()
+		t.forgetRows()
+	}
+}
+
+// forgetRows forgets rows that are closed.
+func (t *transaction) forgetRows() {
+	if r := t.reading.Swap(nil); r != nil {
+		r.cancel()
 	}
 }

@@ -155,6 +155,21 @@ func (u *unit) releaseAll(txs []*transaction) {
 	u.calls.Done()
 }
 
+// readOnly makes transactions that begin from now on read only.
+func (u *unit) readOnly() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.options.ReadOnly = true
+}
+
+// refusal returns the error of the gate that kept the last transaction from
+// beginning, or nil.
+func (u *unit) refusal() error {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.refused
+}
+
 func (u *unit) committed() bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
