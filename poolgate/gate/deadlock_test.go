@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -220,4 +222,187 @@ func TestDeadlocks(t *testing.T) {
 			}
 		}
 	})
+}
+
+func TestHeavyWaitersAndDeadlocks(t *testing.T) {
+	const ms = time.Millisecond
+	inBubble(t, "one that was passed over too often does not stop a holder that the others wait for", func(t *testing.T) {
+		g := newGate(t, gate.Config{Limit: 4, Classes: []gate.Class{{Name: "a"}, {Name: "b"}}})
+		w := newWorker(t)
+		outer := w.call(t.Context(), g, gate.Request{Class: "b"})
+		held := acquire(t, g)
+		heavy := callWith(t.Context(), g, gate.Request{Class: "a", Weight: 4})
+		for range 20 { // of class b pass it over
+			next := callWith(t.Context(), g, gate.Request{Class: "b"})
+			held.Release()
+			synctest.Wait()
+			if !next.holds() {
+				held = gate.Permit{}
+				break
+			}
+			held = next.permit
+		}
+		inner := w.call(t.Context(), g, gate.Request{Class: "b"})
+		if !inner.holds() || !heavy.waits() {
+			t.Fatalf("the holder: %v", inner.err)
+		}
+		inner.permit.Release()
+		outer.permit.Release()
+		held.Release()
+		synctest.Wait()
+		g.Close()
+		heavy.permit.Release()
+	})
+
+	inBubble(t, "one that needs more than all others ever give back is refused, and only that one", func(t *testing.T) {
+		g := newGate(t, gate.Config{Limit: 4})
+		w, other := newWorker(t), newWorker(t)
+		outer := w.call(t.Context(), g, gate.Request{Weight: 2})
+		working := other.call(t.Context(), g, gate.Request{})
+		inner := w.call(t.Context(), g, gate.Request{Weight: 3})
+		newcomer := call(t.Context(), g)
+		time.Sleep(50 * ms)
+		synctest.Wait()
+		if !errors.Is(inner.err, gate.ErrDeadlock) || !newcomer.holds() {
+			t.Errorf("got %v; the newcomer: %v", inner.err, newcomer.err)
+		}
+		newcomer.permit.Release()
+		working.permit.Release()
+		outer.permit.Release()
+	})
+}
+
+// need is what a goroutine of TestDeadlockSearch holds or waits for.
+type need struct {
+	class  string
+	weight int
+}
+
+// hopeless reports whether the goroutine that waits for its last need would wait
+// forever if every goroutine that does not wait gave back what it holds, and every
+// one that got what it waits for too.
+func hopeless(config gate.Config, goroutines [][]need, waits []bool, who int) bool {
+	for {
+		held := map[string]int{}
+		all := 0
+		for i, needs := range goroutines {
+			if !waits[i] {
+				continue
+			}
+			for _, n := range needs[:len(needs)-1] {
+				held[n.class] += n.weight
+				if n.class != gate.OutOfBandClass {
+					all += n.weight
+				}
+			}
+		}
+		moved := false
+		for i, needs := range goroutines {
+			if !waits[i] {
+				continue
+			}
+			n := needs[len(needs)-1]
+			fits := all+n.weight <= config.Limit
+			if n.class == gate.OutOfBandClass {
+				fits = held[n.class]+n.weight <= config.OutOfBand
+			}
+			for _, c := range config.Classes {
+				fits = fits && (c.Name != n.class || c.Max == 0 || held[n.class]+n.weight <= c.Max)
+			}
+			if fits {
+				if i == who {
+					return false
+				}
+				waits[i], moved = false, true
+				break
+			}
+		}
+		if !moved {
+			return true
+		}
+	}
+}
+
+// TestDeadlockSearch has goroutines take permits one after the other, of any class
+// and weight, and give them all back at the end. They can only all come to it if
+// every deadlock is found; and whoever is refused must have been in one.
+func TestDeadlockSearch(t *testing.T) {
+	for _, mode := range []gate.Mode{gate.Sliding, gate.Chunked} {
+		t.Run(mode.String(), func(t *testing.T) {
+			found := uint64(0)
+			for seed := range uint64(200) {
+				synctest.Test(t, func(t *testing.T) { found += search(t, mode, seed) })
+				if t.Failed() {
+					t.Fatalf("seed %d", seed)
+				}
+			}
+			if t.Logf("%d deadlocks", found); found < 100 {
+				t.Error("these are too few to say anything")
+			}
+		})
+	}
+}
+
+func search(t *testing.T, mode gate.Mode, seed uint64) (found uint64) {
+	random := rand.New(rand.NewPCG(seed, uint64(mode)))
+	config := gate.Config{
+		Limit: 2 + random.IntN(5), Mode: mode, MaxWait: time.Hour, OutOfBand: 1 + random.IntN(2),
+		Classes: []gate.Class{{Name: "capped", Max: 1 + random.IntN(2)}, {Name: "high", Priority: 1}},
+	}
+	g := newGate(t, config)
+	var mu sync.Mutex // guards both
+	goroutines := make([][]need, 2+random.IntN(8))
+	waits := make([]bool, len(goroutines))
+	var all sync.WaitGroup
+	for i := range goroutines {
+		random := rand.New(rand.NewPCG(seed, uint64(i+10)))
+		all.Go(func() {
+			var permits []gate.Permit
+			defer func() {
+				mu.Lock()
+				defer mu.Unlock()
+				goroutines[i], waits[i] = nil, false
+				for _, p := range permits {
+					p.Release()
+				}
+			}()
+			pause := func() { // ends when nothing else happens
+				time.Sleep(time.Duration(random.IntN(30))*time.Millisecond + time.Duration(1+random.IntN(900))*time.Microsecond)
+			}
+			for range 1 + random.IntN(4) {
+				pause()
+				n := need{[]string{gate.DefaultClass, "capped", "high", gate.OutOfBandClass}[random.IntN(4)], 1 + random.IntN(2)}
+				r := gate.Request{Class: n.class, Weight: n.weight}
+				if n.class == gate.OutOfBandClass {
+					r = gate.Request{OutOfBand: true, Weight: n.weight}
+				}
+				mu.Lock()
+				goroutines[i], waits[i] = append(goroutines[i], n), true
+				mu.Unlock()
+				p, err := g.AcquireWith(t.Context(), r)
+				mu.Lock()
+				if errors.Is(err, gate.ErrDeadlock) && mode == gate.Sliding && !hopeless(config, goroutines, slices.Clone(waits), i) {
+					t.Errorf("refused without a deadlock: %v", goroutines)
+				}
+				if waits[i] = false; err != nil {
+					goroutines[i] = goroutines[i][:len(goroutines[i])-1]
+				}
+				mu.Unlock()
+				switch {
+				case err == nil:
+					p.SetOwner()
+					permits = append(permits, p)
+				case errors.Is(err, gate.ErrTooHeavy):
+				case errors.Is(err, gate.ErrDeadlock):
+					return
+				default:
+					t.Error(err)
+					return
+				}
+			}
+			pause()
+		})
+	}
+	all.Wait()
+	return g.Stats().Deadlock
 }
