@@ -42,7 +42,10 @@ func (g *Gate) tick() {
 		g.expire(now)
 		g.breakDeadlock(now)
 	}
-	g.overload.tick(g, now)
+	if g.config.Shed {
+		g.overload.tick(g, now)
+		g.laneOverload.tick(g, now)
+	}
 	leaks := g.findLeaks(now)
 	g.serve(now) // the weight of one that was refused may have been in the way
 	if g.waiting > 0 {

@@ -46,10 +46,10 @@ type Gate struct {
 
 	resolved, lastResolved *waiter // those to be woken, see unlock
 
-	clock     clock
-	search    deadlockSearch
-	overload  overload
-	observers []*Observer // replaced, not changed
+	clock                  clock
+	search                 deadlockSearch
+	overload, laneOverload overload
+	observers              []*Observer // replaced, not changed
 }
 
 // New returns a gate, or an error that names the field of config that it
@@ -78,6 +78,7 @@ func New(config Config) (*Gate, error) {
 	if config.Adaptive != nil {
 		g.adaptation = newAdaptation(*config.Adaptive, config.Limit)
 	}
+	g.overload.classes, g.laneOverload.classes = g.classes, []*class{g.lane}
 	for c := range g.everyClass {
 		c.gate = g
 	}

@@ -29,12 +29,20 @@ type standing struct {
 	least    time.Duration // that anybody waited in it; negative if nobody was served
 }
 
-// overload is what a gate does about queues that stand. It is guarded by
-// Gate.mu.
+// overload is what a gate does about queues that stand: those of its classes, and
+// by itself that of the lane. It is guarded by Gate.mu.
 type overload struct {
+	classes []*class
+
 	on   bool          // some class's queue stands
 	shed int           // how many, since it is on
 	next time.Duration // when the next is
+
+	// How long permits were held in the last 10 to 20 seconds, the longest of all
+	// classes. It takes a look at each class's history, and so is looked at no more
+	// than once in leastInterval.
+	p50, p90 time.Duration
+	looked   time.Duration // when; 0 if never
 }
 
 type startKey struct{}
@@ -85,14 +93,14 @@ func (s *standing) observe(sojourn time.Duration) {
 }
 
 // tick looks at an interval of c that has ended.
-func (s *standing) tick(g *Gate, c *class, now time.Duration) {
+func (s *standing) tick(g *Gate, c *class, o *overload, now time.Duration) {
 	if c.queue.n == 0 || g.halted {
 		s.on, s.end = false, 0
 		return
 	}
 	if s.end == 0 {
 		s.least = 0
-		s.begin(g, now)
+		s.begin(o, now)
 	}
 	if now >= s.end {
 		if s.least < 0 {
@@ -100,31 +108,30 @@ func (s *standing) tick(g *Gate, c *class, now time.Duration) {
 		}
 		s.on = s.least > s.target
 		s.least = -1
-		s.begin(g, now)
+		s.begin(o, now)
 	}
 	g.wake(now, s.end-now)
 }
 
 // begin begins an interval.
-func (s *standing) begin(g *Gate, now time.Duration) {
-	var p50, p90 time.Duration
-	for _, c := range g.classes {
-		p := c.history.recentHolds()
-		p50, p90 = max(p50, p.P50), max(p90, p.P90)
-	}
-	s.interval = max(leastInterval, 2*p90)
-	s.target = max(s.interval/10, p50)
+func (s *standing) begin(o *overload, now time.Duration) {
+	s.interval = max(leastInterval, 2*o.p90)
+	s.target = max(s.interval/10, o.p50)
 	s.end = now + s.interval
 }
 
 // tick looks at intervals that have ended, and sheds.
 func (o *overload) tick(g *Gate, now time.Duration) {
-	if !g.config.Shed {
-		return
+	if o.looked == 0 || now-o.looked >= leastInterval {
+		o.p50, o.p90, o.looked = 0, 0, now
+		for _, c := range o.classes {
+			p := c.history.recentHolds()
+			o.p50, o.p90 = max(o.p50, p.P50), max(o.p90, p.P90)
+		}
 	}
 	var interval time.Duration // of those that stand
-	for c := range g.everyClass {
-		if c.standing.tick(g, c, now); c.standing.on {
+	for _, c := range o.classes {
+		if c.standing.tick(g, c, o, now); c.standing.on {
 			interval = max(interval, c.standing.interval)
 		}
 	}
@@ -134,18 +141,18 @@ func (o *overload) tick(g *Gate, now time.Duration) {
 	if !o.on {
 		return
 	}
-	for now >= o.next && g.shedOne(now) {
+	for now >= o.next && o.shedOne(g, now) {
 		o.shed++
 		o.next += time.Duration(float64(interval) / math.Sqrt(float64(o.shed)))
 	}
 	g.wake(now, max(o.next-now, time.Millisecond))
 }
 
-// shedOne refuses the longest waiter of the lowest class, but of none that has
+// shedOne refuses the longest newcomer of the lowest class, but of none that has
 // less than its reservation.
-func (g *Gate) shedOne(now time.Duration) bool {
+func (o *overload) shedOne(g *Gate, now time.Duration) bool {
 	var lowest *class
-	for _, c := range g.classes {
+	for _, c := range o.classes {
 		if c.queue.n == 0 || c.inFlight < c.Reserved {
 			continue
 		}

@@ -224,6 +224,32 @@ func TestOverload(t *testing.T) {
 		p.Release()
 	})
 
+	inBubble(t, "the lane sheds its own callers, and no others", func(t *testing.T) {
+		g := newGate(t, gate.Config{Limit: 4, OutOfBand: 1, Shed: true})
+		ctx, stop := context.WithCancel(t.Context())
+		for range 100 {
+			go func() {
+				for ctx.Err() == nil {
+					if p, err := g.AcquireWith(ctx, gate.Request{OutOfBand: true}); err == nil {
+						time.Sleep(10 * ms)
+						p.Release()
+					} else {
+						time.Sleep(10 * ms)
+					}
+				}
+			}()
+		}
+		for range 100 { // a queue that comes and goes
+			load(t, g, 8, 0, 10*ms, 0, "")
+			time.Sleep(25 * ms)
+		}
+		stop()
+		time.Sleep(100 * ms)
+		if s := g.Stats(); s.OutOfBand.Shed == 0 || s.Classes[0].Shed != 0 || s.Classes[0].Acquired != 800 {
+			t.Errorf("of the lane %d are shed, of the others %d", s.OutOfBand.Shed, s.Classes[0].Shed)
+		}
+	})
+
 	inBubble(t, "the lowest class is shed, and none that has less than its reservation", func(t *testing.T) {
 		g := newGate(t, gate.Config{Limit: 2, Shed: true, Classes: []gate.Class{
 			{Name: "web", Priority: 1}, {Name: "batch"}, {Name: "owner", Priority: -1, Reserved: 1},

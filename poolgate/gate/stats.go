@@ -142,7 +142,7 @@ func (g *Gate) Stats() Stats {
 		Limit:      g.limit,
 		Suspended:  g.paused,
 		Stopped:    g.closed,
-		Overloaded: g.overload.on,
+		Overloaded: g.overload.on || g.laneOverload.on,
 		Shadow:     g.config.Shadow,
 		LeakAfter:  g.config.LeakAfter,
 		StackEvery: g.config.StackEvery,
