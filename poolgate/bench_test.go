@@ -67,8 +67,9 @@ func BenchmarkCheckout(b *testing.B) {
 	wrapped := open(poolgate.Wrap(sql.OpenDB(nullConnector{}), config))
 	observed := open(poolgate.OpenDB(nullConnector{}, config))
 	observed.Observe(poolgate.Observer{
-		Gate:  gate.Observer{AcquireEnd: func(context.Context, gate.AcquireEnd) {}, Release: func(gate.Release) {}},
-		Lease: func(context.Context, poolgate.LeaseStart) func(poolgate.LeaseEnd) { return func(poolgate.LeaseEnd) {} },
+		Gate:     gate.Observer{AcquireEnd: func(context.Context, gate.AcquireEnd) {}, Release: func(gate.Release) {}},
+		Lease:    func(ctx context.Context, _ poolgate.LeaseStart) context.Context { return ctx },
+		LeaseEnd: func(context.Context, poolgate.LeaseEnd) {},
 	})
 	ctx := b.Context()
 	for _, pool := range []struct {

@@ -99,15 +99,26 @@ func TestCallSequences(t *testing.T) {
 				t.Errorf("the panic arrived as %v", got)
 			}
 		}, []string{"connect#1 held=1", "close#1 held=1"}},
-		{"a Stmt is prepared again for each checkout", modern, func(t *testing.T, db *sql.DB) {
+		{"a Stmt is prepared once, and stays with its connection", modern, func(t *testing.T, db *sql.DB) {
+			for range 2 {
+				stmt, err := db.PrepareContext(ctx, "x")
+				must(t, err)
+				_, err = stmt.ExecContext(ctx)
+				must(t, err)
+				must(t, stmt.Close())
+			}
+		}, []string{
+			"connect#1 held=1", "prepare#1 held=1", "valid#1 held=1", "reset#1 held=1", "stmt.exec#1 held=1", "valid#1 held=1",
+			"reset#1 held=1", "valid#1 held=1", "reset#1 held=1", "stmt.exec#1 held=1", "valid#1 held=1",
+		}},
+		{"a Stmt of a driver that prepares everything is prepared again for each checkout", plain, func(t *testing.T, db *sql.DB) {
 			stmt, err := db.PrepareContext(ctx, "x")
 			must(t, err)
 			_, err = stmt.ExecContext(ctx)
 			must(t, err)
 			must(t, stmt.Close())
 		}, []string{
-			"connect#1 held=1", "prepare#1 held=1", "stmt.close#1 held=1", "valid#1 held=1",
-			"reset#1 held=1", "prepare#1 held=1", "stmt.exec#1 held=1", "stmt.close#1 held=1", "valid#1 held=1",
+			"connect#1 held=1", "prepare#1 held=1", "stmt.close#1 held=1", "prepare#1 held=1", "stmt.exec#1 held=1", "stmt.close#1 held=1",
 		}},
 		{"Ping asks the driver", modern, func(t *testing.T, db *sql.DB) {
 			must(t, db.PingContext(ctx))

@@ -94,10 +94,10 @@ func (p *innerPool) discard(c connection) {
 }
 
 // prepared finds the statements of c by its driver's connection, which an
-// *sql.DB hands out again and again. Where that is no pointer, and so may not
-// serve as a key, they last for one checkout.
+// *sql.DB hands out again and again. If that cannot be a key they last for one
+// checkout.
 func (p *innerPool) prepared(c *connection) *statements {
-	if reflect.TypeOf(c.driver).Kind() != reflect.Pointer {
+	if !reflect.ValueOf(c.driver).Comparable() {
 		return new(statements) // of which trim closes all
 	}
 	p.mu.Lock()

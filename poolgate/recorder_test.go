@@ -154,7 +154,11 @@ func (c validator) IsValid() bool { return c.r.record("valid", c.n) == nil }
 
 func (c contextual) PrepareContext(ctx context.Context, query string) (driver.Stmt, error) {
 	c.r.see(ctx)
-	return c.Prepare(query)
+	stmt, err := c.Prepare(query)
+	if err != nil {
+		return nil, err
+	}
+	return contextualStmt{stmt.(recStmt)}, nil
 }
 
 func (c contextual) BeginTx(ctx context.Context, _ driver.TxOptions) (driver.Tx, error) {
@@ -219,6 +223,19 @@ func (s recStmt) Exec([]driver.Value) (driver.Result, error) {
 }
 func (s recStmt) Query([]driver.Value) (driver.Rows, error) {
 	return recRows(s), s.c.r.record("stmt.query", s.c.n)
+}
+
+// contextualStmt is as those of lib/pq and pgx are, and so is kept.
+type contextualStmt struct{ recStmt }
+
+func (s contextualStmt) ExecContext(ctx context.Context, args []driver.NamedValue) (driver.Result, error) {
+	s.c.r.see(ctx)
+	return s.Exec(nil)
+}
+
+func (s contextualStmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driver.Rows, error) {
+	s.c.r.see(ctx)
+	return s.Query(nil)
 }
 
 type recTx struct{ c *recConn }

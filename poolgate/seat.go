@@ -48,13 +48,18 @@ type seat struct {
 	// exposed is set once somebody had the driver's connection itself.
 	exposed bool
 
+	// skipped is the Query or Exec that the driver wants prepared: the next
+	// statement is for that.
+	skipped string
+
 	// bound are the statements that belong to this checkout alone.
 	bound []*stmt
 
 	// activity is what the permit is used for, which the gate may ask at any
-	// time. watch is for the observers; nil if there are none.
-	activity *activity
-	watch    *watch
+	// time. watch is for the observers; nil if there are none, and then spare is
+	// for the next checkout that has some.
+	activity     *activity
+	watch, spare *watch
 
 	// Room for the connection of an inner pool, and the function that puts it
 	// there: made once, not for each checkout.
@@ -76,10 +81,14 @@ func newSeat(c *connector) *seat {
 func (s *seat) checkOut(ctx context.Context) error {
 	s.turn++
 	s.ctx = ctx
-	s.watch = s.connector.db.observers.watch(ctx)
+	s.watch = s.connector.db.observers.watch(ctx, s.spare)
 	watch := s.watch
 	err := s.take(ctx)
-	watch.start(ctx, s.connector, err)
+	watch.start(s.connector, err)
+	if err != nil && watch != nil {
+		watch.reset()
+		s.watch, s.spare = nil, watch
+	}
 	return err
 }
 
@@ -174,7 +183,7 @@ func (s *seat) Close() error {
 
 // reset forgets what was of one checkout.
 func (s *seat) reset() {
-	s.ctx, s.inTx, s.spoiled, s.exposed = nil, false, false, false
+	s.ctx, s.skipped, s.inTx, s.spoiled, s.exposed = nil, "", false, false, false
 }
 
 // held is what a seat holds, once it is no longer the seat that does.
@@ -188,7 +197,7 @@ type held struct {
 // detach takes from the seat what it holds.
 func (s *seat) detach() *held {
 	h := &held{s.connector.db.source, s.permit, *s.conn, s.watch}
-	s.permit, s.conn, s.watch, s.bound = gate.Permit{}, nil, nil, nil
+	s.permit, s.conn, s.watch, s.spare, s.bound = gate.Permit{}, nil, nil, nil, nil
 	s.activity = new(activity) // the other one describes the permit until it is released
 	s.reset()
 	return h
@@ -240,8 +249,10 @@ func (s *seat) giveBackPermit() {
 	permit := s.permit
 	s.permit = gate.Permit{}
 	permit.Release()
-	s.watch.finish()
-	s.watch = nil
+	if s.watch != nil {
+		s.watch.finish()
+		s.watch, s.spare = nil, s.watch
+	}
 }
 
 // ready returns an error if there is no connection to call: the checkout was
@@ -289,6 +300,9 @@ func (s *seat) guard(returned *bool) {
 func (s *seat) called(ctx context.Context, kind, query string, args []driver.NamedValue, err error) {
 	if errors.Is(err, driver.ErrBadConn) {
 		s.connector.db.retries.wasBad()
+	}
+	if err == driver.ErrSkip {
+		s.skipped = query
 	}
 	s.watch.called(ctx, kind, query, args, err)
 	s.worked(err)

@@ -123,6 +123,7 @@ type stmt struct {
 	query  string
 	inputs int  // what NumInput of the driver's statement returned
 	checks bool // the driver's statement has a say in its arguments
+	once   bool // it is for one Query or Exec, and is not kept
 
 	// own is the driver's statement if it belongs to one checkout alone, which
 	// is the seat's turn.
@@ -157,7 +158,8 @@ func (s *seat) PrepareContext(ctx context.Context, query string) (driver.Stmt, e
 	if err := s.ready(); err != nil {
 		return nil, err
 	}
-	st := &stmt{seat: s, query: query}
+	st := &stmt{seat: s, query: query, once: s.skipped == query}
+	s.skipped = ""
 	d, err := st.drivers(ctx)
 	if err != nil {
 		return nil, err
@@ -185,7 +187,7 @@ func (st *stmt) find(ctx context.Context) (d driver.Stmt, before *prepared, err 
 	if st.own != nil && st.turn == s.turn {
 		return st.own, nil, nil
 	}
-	reuses := s.reuses(st.query)
+	reuses := !st.once && s.reuses(st.query)
 	if reuses {
 		if p := s.statements().get(st.query); p != nil {
 			return p.stmt, p, nil

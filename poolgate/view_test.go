@@ -84,17 +84,31 @@ func TestOutOfBand(t *testing.T) {
 func TestObserve(t *testing.T) {
 	ctx := context.WithValue(context.Background(), ctxKey{}, "mine")
 
-	t.Run("each lease is told of, with its calls, and the driver's context says how it began", func(t *testing.T) {
+	t.Run("each lease is observed, and its calls see the values of the context that Lease returned", func(t *testing.T) {
 		db, r := open(t, modern, limit(1))
 		var starts []poolgate.LeaseStart
 		var ends []poolgate.LeaseEnd
-		stop := db.Observe(poolgate.Observer{Lease: func(got context.Context, l poolgate.LeaseStart) func(poolgate.LeaseEnd) {
-			if got.Value(ctxKey{}) != "mine" {
-				t.Error("another context")
-			}
-			starts = append(starts, l)
-			return func(e poolgate.LeaseEnd) { ends = append(ends, e) }
-		}})
+		type leaseKey struct{}
+		stop := db.Observe(poolgate.Observer{
+			Lease: func(got context.Context, l poolgate.LeaseStart) context.Context {
+				if got.Value(ctxKey{}) != "mine" {
+					t.Error("another context")
+				}
+				starts = append(starts, l)
+				return context.WithValue(got, leaseKey{}, len(starts))
+			},
+			LeaseEnd: func(got context.Context, e poolgate.LeaseEnd) {
+				if got.Value(leaseKey{}) != len(starts) {
+					t.Error("not the context of the lease")
+				}
+				ends = append(ends, e)
+			},
+			Call: func(got context.Context, c poolgate.Call) {
+				if got.Value(leaseKey{}) != len(starts) || c.Took < 0 {
+					t.Errorf("%s is not under the lease: %+v", c.Kind, c)
+				}
+			},
+		})
 		r.set(func(call string, _ int) error {
 			if call == "exec" {
 				time.Sleep(2 * time.Millisecond)
@@ -103,10 +117,18 @@ func TestObserve(t *testing.T) {
 		})
 		tx, err := db.BeginTx(ctx, nil)
 		must(t, err)
-		_, err = tx.ExecContext(ctx, "x")
+		if r.seen.Value(leaseKey{}) != 1 || r.seen.Value(ctxKey{}) != "mine" {
+			t.Errorf("BEGIN has %v", r.seen)
+		}
+		// A call has deadline, cancellation and values of its own.
+		own, cancel := context.WithTimeout(context.WithValue(context.Background(), ctxKey{}, "own"), time.Hour)
+		defer cancel()
+		_, err = tx.ExecContext(own, "x")
 		must(t, err)
-		if l, ok := poolgate.LeaseFromContext(r.seen); !ok || l.Class != gate.DefaultClass {
-			t.Errorf("the driver was told %+v", l)
+		got, hasDeadline := r.seen.Deadline()
+		want, _ := own.Deadline()
+		if r.seen.Value(leaseKey{}) != 1 || r.seen.Value(ctxKey{}) != "own" || !hasDeadline || !got.Equal(want) || r.seen.Done() != own.Done() {
+			t.Errorf("Exec has %v", r.seen)
 		}
 		time.Sleep(2 * time.Millisecond)
 		if len(ends) != 0 {
@@ -114,7 +136,7 @@ func TestObserve(t *testing.T) {
 		}
 		must(t, tx.Commit())
 		waitIdle(t, db)
-		if len(starts) != 1 || len(ends) != 1 || starts[0].Err != nil {
+		if len(starts) != 1 || len(ends) != 1 || starts[0].Err != nil || ends[0].Start != starts[0] {
 			t.Fatalf("%+v, %+v", starts, ends)
 		}
 		if e := ends[0]; e.Calls != 3 || e.Busy < 2*time.Millisecond || e.Held < e.Busy+2*time.Millisecond || e.Discarded {
@@ -124,22 +146,42 @@ func TestObserve(t *testing.T) {
 		stop()
 		_, err = db.OutOfBand().ExecContext(ctx, "x")
 		must(t, err)
-		if _, ok := poolgate.LeaseFromContext(r.seen); ok || len(starts) != 1 {
+		if r.seen != ctx || len(starts) != 1 {
 			t.Error("it was observed after stop")
 		}
 	})
 
-	t.Run("who does not want to know of a checkout is not told, and the others are", func(t *testing.T) {
+	t.Run("executions of prepared statements are calls", func(t *testing.T) {
+		db, _ := open(t, modern, limit(1))
+		var calls []string
+		defer db.Observe(poolgate.Observer{Call: func(_ context.Context, c poolgate.Call) {
+			calls = append(calls, c.Kind+" "+c.Query)
+		}})()
+		stmt, err := db.Prepare("x")
+		must(t, err)
+		for range 2 {
+			_, err = stmt.Exec()
+			must(t, err)
+		}
+		rows, err := stmt.Query()
+		must(t, err)
+		must(t, rows.Close())
+		must(t, stmt.Close())
+		expect(t, calls, "prepare x", "exec x", "exec x", "query x")
+	})
+
+	t.Run("an observer that does not want a checkout is not called, and the others are", func(t *testing.T) {
 		db, r := open(t, modern, limit(1))
 		var told []string
 		observer := func(name string, filter func(context.Context) bool) poolgate.Observer {
 			return poolgate.Observer{
 				Filter: filter,
-				Lease: func(context.Context, poolgate.LeaseStart) func(poolgate.LeaseEnd) {
+				Lease: func(ctx context.Context, _ poolgate.LeaseStart) context.Context {
 					told = append(told, name)
-					return func(poolgate.LeaseEnd) { told = append(told, name+" end") }
+					return ctx
 				},
-				Call: func(_ context.Context, c poolgate.Call) { told = append(told, name+" "+c.Kind) },
+				LeaseEnd: func(context.Context, poolgate.LeaseEnd) { told = append(told, name+" end") },
+				Call:     func(_ context.Context, c poolgate.Call) { told = append(told, name+" "+c.Kind) },
 			}
 		}
 		mine := func(ctx context.Context) bool { return ctx.Value(ctxKey{}) == "mine" }
@@ -147,11 +189,10 @@ func TestObserve(t *testing.T) {
 			others bool
 			ctx    context.Context
 			want   string
-			known  bool // to the driver
 		}{
-			{false, context.Background(), "", false},
-			{false, ctx, "picky, picky exec, picky end", true},
-			{true, context.Background(), "first, last, first exec, last exec, first end, last end", true},
+			{false, context.Background(), ""},
+			{false, ctx, "picky, picky exec, picky end"},
+			{true, context.Background(), "first, last, first exec, last exec, first end, last end"},
 		} {
 			told = nil
 			var stops []func()
@@ -167,8 +208,8 @@ func TestObserve(t *testing.T) {
 			if got := strings.Join(told, ", "); got != test.want {
 				t.Errorf("told %q, want %q", got, test.want)
 			}
-			if _, ok := poolgate.LeaseFromContext(r.seen); ok != test.known {
-				t.Errorf("the driver was told of the lease: %v", ok)
+			if r.seen != test.ctx {
+				t.Errorf("the driver saw another context: %v", r.seen)
 			}
 			for _, stop := range stops {
 				stop()
@@ -176,13 +217,28 @@ func TestObserve(t *testing.T) {
 		}
 	})
 
-	t.Run("what fails is told of once, and has no end; what is discarded says so", func(t *testing.T) {
+	t.Run("a context of a type that is not comparable does no harm", func(t *testing.T) {
+		db, r := open(t, modern, limit(1))
+		defer db.Observe(poolgate.Observer{Lease: func(ctx context.Context, _ poolgate.LeaseStart) context.Context {
+			return context.WithValue(ctx, ctxKey{}, "observed")
+		}})()
+		_, err := db.ExecContext(oddContext{ctx, nil}, "x")
+		must(t, err)
+		if got := r.seen.Value(ctxKey{}); got != "mine" {
+			t.Errorf("the driver saw %v", got)
+		}
+	})
+
+	t.Run("a checkout that fails is observed once and has no end; one that is discarded says so", func(t *testing.T) {
 		db, r := open(t, modern, limit(1))
 		var lines []string
-		defer db.Observe(poolgate.Observer{Lease: func(_ context.Context, l poolgate.LeaseStart) func(poolgate.LeaseEnd) {
-			lines = append(lines, fmt.Sprint(l.Class, " ", l.Err))
-			return func(e poolgate.LeaseEnd) { lines = append(lines, fmt.Sprint("end ", e.Discarded)) }
-		}})()
+		defer db.Observe(poolgate.Observer{
+			Lease: func(ctx context.Context, l poolgate.LeaseStart) context.Context {
+				lines = append(lines, fmt.Sprint(l.Class, " ", l.Err))
+				return ctx
+			},
+			LeaseEnd: func(_ context.Context, e poolgate.LeaseEnd) { lines = append(lines, fmt.Sprint("end ", e.Discarded)) },
+		})()
 		r.set(func(call string, _ int) error {
 			if call == "connect" {
 				return errors.New("no route")
@@ -202,6 +258,11 @@ func TestObserve(t *testing.T) {
 			t.Errorf("got %s", got)
 		}
 	})
+}
+
+type oddContext struct {
+	context.Context
+	values map[string]string
 }
 
 type ctxKey struct{}

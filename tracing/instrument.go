@@ -1,8 +1,6 @@
 package tracing
 
 import (
-	"context"
-
 	"github.com/poolgate/poolgate/poolgate"
 )
 
@@ -36,11 +34,7 @@ func instrument(db *poolgate.DB, s *settings) (stop func(), err error) {
 		stops = append(stops, m.unregister, db.Observe(m.observer()))
 	}
 	if s.traces != nil {
-		o := newSpans(s).observer()
-		if s.metrics == nil { // which wants every checkout to be observed
-			o.Filter = func(ctx context.Context) bool { return !unsampled(ctx) }
-		}
-		stops = append(stops, db.Observe(o))
+		stops = append(stops, db.Observe(newSpans(s).observer()))
 	}
 	return func() {
 		for _, stop := range stops {

@@ -144,8 +144,9 @@ func (m *metrics) observe(_ context.Context, o metric.Observer) error {
 
 func (m *metrics) observer() poolgate.Observer {
 	return poolgate.Observer{
-		Gate:  gate.Observer{AcquireEnd: m.acquireEnd, Release: m.release},
-		Lease: m.lease,
+		Gate:     gate.Observer{AcquireEnd: m.acquireEnd, Release: m.release},
+		Lease:    m.lease,
+		LeaseEnd: m.leaseEnd,
 	}
 }
 
@@ -171,15 +172,16 @@ func (m *metrics) release(r gate.Release) {
 	}
 }
 
-func (m *metrics) lease(ctx context.Context, l poolgate.LeaseStart) func(poolgate.LeaseEnd) {
-	if l.Err != nil {
-		return nil
+func (m *metrics) lease(ctx context.Context, l poolgate.LeaseStart) context.Context {
+	if l.Err == nil {
+		m.obtained.Inst().Record(ctx, (l.Waited + l.Connecting).Seconds(), m.recorded...)
 	}
-	m.obtained.Inst().Record(ctx, (l.Waited + l.Connecting).Seconds(), m.recorded...)
-	return func(e poolgate.LeaseEnd) {
-		m.useTime.Inst().Record(ctx, e.Held.Seconds(), m.recorded...)
-		m.between.Record(ctx, betweenCalls(e).Seconds(), m.classes[l.Class].recorded...)
-	}
+	return ctx
+}
+
+func (m *metrics) leaseEnd(ctx context.Context, e poolgate.LeaseEnd) {
+	m.useTime.Inst().Record(ctx, e.Held.Seconds(), m.recorded...)
+	m.between.Record(ctx, betweenCalls(e).Seconds(), m.classes[e.Start.Class].recorded...)
 }
 
 // classAttributes are on what is measured of a class.

@@ -23,7 +23,6 @@ type settings struct {
 	pool       string
 	server     []attribute.KeyValue // what Open knows of it: on spans, and on operations
 	attributes []attribute.KeyValue // on everything
-	leases     leases
 }
 
 // WithTracerProvider has spans made. Which of them are kept is the provider's

@@ -27,12 +27,11 @@ func unsampled(ctx context.Context) bool {
 	return parent.IsValid() && !parent.IsSampled() && !parent.IsRemote()
 }
 
-// spans makes a span of each wait and of each lease. An observer is told of them
-// when they are over, or have begun, so their beginnings are dated back.
+// spans makes a span of each wait and of each lease. An observer is called when
+// they are over, or have begun, so their beginnings are dated back.
 type spans struct {
 	tracer     trace.Tracer
 	attributes []attribute.KeyValue // on every span
-	leases     *leases
 }
 
 func newSpans(s *settings) *spans {
@@ -40,14 +39,15 @@ func newSpans(s *settings) *spans {
 	return &spans{
 		tracer:     s.traces.Tracer(scope, trace.WithSchemaURL(semconv.SchemaURL)),
 		attributes: append(attributes, s.statement()...),
-		leases:     &s.leases,
 	}
 }
 
 func (s *spans) observer() poolgate.Observer {
 	return poolgate.Observer{
-		Gate:  gate.Observer{AcquireEnd: s.acquireEnd},
-		Lease: s.lease,
+		Gate:     gate.Observer{AcquireEnd: s.acquireEnd},
+		Filter:   func(ctx context.Context) bool { return !unsampled(ctx) },
+		Lease:    s.lease,
+		LeaseEnd: s.leaseEnd,
 	}
 }
 
@@ -84,13 +84,13 @@ func (s *spans) acquireEnd(ctx context.Context, a gate.AcquireEnd) {
 
 // lease makes the span of a lease: from the permit on, for as long as it is
 // held. A checkout that got no permit has none.
-func (s *spans) lease(ctx context.Context, l poolgate.LeaseStart) func(poolgate.LeaseEnd) {
-	if l.Err != nil && l.Connecting == 0 || unsampled(ctx) {
-		return nil
+func (s *spans) lease(ctx context.Context, l poolgate.LeaseStart) context.Context {
+	if l.Err != nil && l.Connecting == 0 {
+		return ctx
 	}
 	_, span := s.tracer.Start(ctx, spanLease, trace.WithTimestamp(time.Now().Add(-l.Connecting)))
 	if !span.IsRecording() {
-		return nil
+		return ctx
 	}
 	span.SetAttributes(s.attributes...)
 	span.SetAttributes(
@@ -101,20 +101,24 @@ func (s *spans) lease(ctx context.Context, l poolgate.LeaseStart) func(poolgate.
 	if l.Err != nil {
 		fail(span, l.Err)
 		span.End()
-		return nil
+		return ctx
 	}
-	s.leases.add(l.ID, span, trace.SpanContextFromContext(ctx))
-	return func(e poolgate.LeaseEnd) {
-		s.leases.remove(l.ID)
-		span.SetAttributes(
-			keyHeld.Float64(e.Held.Seconds()),
-			keyBusy.Float64(e.Busy.Seconds()),
-			keyBetween.Float64(betweenCalls(e).Seconds()),
-			keyCalls.Int(e.Calls),
-			keyDiscarded.Bool(e.Discarded),
-		)
-		span.End()
+	return context.WithValue(ctx, leaseKey{}, &lease{start: l, span: span, parent: trace.SpanContextFromContext(ctx)})
+}
+
+func (s *spans) leaseEnd(ctx context.Context, e poolgate.LeaseEnd) {
+	l := leaseOf(ctx)
+	if l == nil {
+		return
 	}
+	l.span.SetAttributes(
+		keyHeld.Float64(e.Held.Seconds()),
+		keyBusy.Float64(e.Busy.Seconds()),
+		keyBetween.Float64(betweenCalls(e).Seconds()),
+		keyCalls.Int(e.Calls),
+		keyDiscarded.Bool(e.Discarded),
+	)
+	l.span.End()
 }
 
 // betweenCalls is how long a lease was held with no call to the driver under

@@ -14,7 +14,6 @@ import (
 	tracenoop "go.opentelemetry.io/otel/trace/noop"
 
 	"github.com/poolgate/poolgate/internal/redact"
-	"github.com/poolgate/poolgate/poolgate"
 )
 
 // otelsql makes a span and a measurement of each call to the driver. What
@@ -34,7 +33,7 @@ func newTraced(connector driver.Connector, s *settings) (driver.Connector, error
 		metrics = meterProvider{durations: durations}
 	}
 	otel := otelsql.WrapDriver(wrapped{connector},
-		otelsql.WithTracerProvider(tracerProvider{traces, &s.leases}),
+		otelsql.WithTracerProvider(tracerProvider{traces}),
 		otelsql.WithMeterProvider(metrics),
 		otelsql.WithAttributesGetter(s.statementAttributes),
 		otelsql.WithSpanErrorAttributesGetter(errorAttributes),
@@ -58,41 +57,35 @@ func newTraced(connector driver.Connector, s *settings) (driver.Connector, error
 // maxQueryText is how many bytes of a statement's text a span gets at most.
 const maxQueryText = 2048
 
-// statementAttributes are on the span of a call to the driver, beside those
-// that all have. They never have anything of the arguments. What the checkout
-// waited for is told by the first call under it: that one it made wait.
+// statementAttributes are on the span of a call to the driver, in addition to
+// those that all have. They never have anything of the arguments. How long the
+// checkout waited is on the first call under it, which is the one that waited.
 func (s *settings) statementAttributes(ctx context.Context, _ otelsql.Method, query string, _ []driver.NamedValue) []attribute.KeyValue {
 	attributes := s.statement()
 	if text := redact.Statement(query, maxQueryText); text != "" {
 		attributes = append(attributes, semconv.DBQueryText(text))
 	}
-	l, ok := poolgate.LeaseFromContext(ctx)
-	if !ok {
+	l := leaseOf(ctx)
+	if l == nil {
 		return attributes
 	}
-	attributes = append(attributes, keyClass.String(l.Class))
-	if lease := s.leases.get(l.ID); lease == nil || lease.used.CompareAndSwap(false, true) {
-		attributes = append(attributes, keyWaited.Float64(l.Waited.Seconds()), keyConnecting.Float64(l.Connecting.Seconds()))
+	attributes = append(attributes, keyClass.String(l.start.Class))
+	if l.used.CompareAndSwap(false, true) {
+		attributes = append(attributes, keyWaited.Float64(l.start.Waited.Seconds()), keyConnecting.Float64(l.start.Connecting.Seconds()))
 	}
 	return attributes
 }
 
 // tracerProvider hands otelsql tracers that record no text of an error, and link
-// a statement's span to its lease's where they are not beside each other: where
-// the statements of a transaction have other parents than its beginning.
-type tracerProvider struct {
-	trace.TracerProvider
-	leases *leases
-}
+// a statement's span to its lease's if the two have not the same parent: if the
+// statements of a transaction have other parents than its beginning.
+type tracerProvider struct{ trace.TracerProvider }
 
 func (p tracerProvider) Tracer(name string, opts ...trace.TracerOption) trace.Tracer {
-	return tracer{p.TracerProvider.Tracer(name, opts...), p.leases}
+	return tracer{p.TracerProvider.Tracer(name, opts...)}
 }
 
-type tracer struct {
-	trace.Tracer
-	leases *leases
-}
+type tracer struct{ trace.Tracer }
 
 func (t tracer) Start(ctx context.Context, name string, opts ...trace.SpanStartOption) (context.Context, trace.Span) {
 	parent := trace.SpanContextFromContext(ctx)
@@ -100,10 +93,8 @@ func (t tracer) Start(ctx context.Context, name string, opts ...trace.SpanStartO
 	if !span.IsRecording() {
 		return under, span
 	}
-	if l, ok := poolgate.LeaseFromContext(ctx); ok {
-		if lease := t.leases.get(l.ID); lease != nil && !lease.parent.Equal(parent) {
-			span.AddLink(trace.Link{SpanContext: lease.span})
-		}
+	if l := leaseOf(ctx); l != nil && !l.parent.Equal(parent) {
+		span.AddLink(trace.Link{SpanContext: l.span.SpanContext()})
 	}
 	return under, discreetSpan{span}
 }

@@ -69,8 +69,9 @@ func New(logger *slog.Logger, o Options) poolgate.Observer {
 			LimitChange: l.limitChange,
 			Leak:        l.leak,
 		},
-		Lease: l.lease,
-		Call:  l.call,
+		Lease:    l.lease,
+		LeaseEnd: l.leaseEnd,
+		Call:     l.call,
 	}
 }
 
@@ -134,27 +135,26 @@ func (l *log) leak(k gate.Leak) {
 	l.logger.LogAttrs(context.Background(), level, message, attributes...)
 }
 
-func (l *log) lease(ctx context.Context, s poolgate.LeaseStart) func(poolgate.LeaseEnd) {
-	if s.Err != nil {
-		if s.Connecting > 0 { // otherwise acquireEnd has told
-			l.logger.LogAttrs(ctx, slog.LevelWarn, "no connection",
-				slog.String("class", s.Class), slog.Duration("connecting", s.Connecting), l.failure(s.Err))
-		}
-		return nil
+func (l *log) lease(ctx context.Context, s poolgate.LeaseStart) context.Context {
+	if s.Err != nil && s.Connecting > 0 { // otherwise acquireEnd has written it
+		l.logger.LogAttrs(ctx, slog.LevelWarn, "no connection",
+			slog.String("class", s.Class), slog.Duration("connecting", s.Connecting), l.failure(s.Err))
 	}
+	return ctx
+}
+
+func (l *log) leaseEnd(ctx context.Context, e poolgate.LeaseEnd) {
 	if !l.logger.Enabled(ctx, slog.LevelDebug) || !l.nth(&l.leases) {
-		return nil
+		return
 	}
-	return func(e poolgate.LeaseEnd) {
-		l.logger.LogAttrs(ctx, slog.LevelDebug, "connection given back",
-			slog.String("class", s.Class),
-			slog.Duration("waited", s.Waited),
-			slog.Duration("connecting", s.Connecting),
-			slog.Duration("held", e.Held),
-			slog.Duration("busy", e.Busy),
-			slog.Int("calls", e.Calls),
-			slog.Bool("discarded", e.Discarded))
-	}
+	l.logger.LogAttrs(ctx, slog.LevelDebug, "connection given back",
+		slog.String("class", e.Start.Class),
+		slog.Duration("waited", e.Start.Waited),
+		slog.Duration("connecting", e.Start.Connecting),
+		slog.Duration("held", e.Held),
+		slog.Duration("busy", e.Busy),
+		slog.Int("calls", e.Calls),
+		slog.Bool("discarded", e.Discarded))
 }
 
 func (l *log) call(ctx context.Context, c poolgate.Call) {
