@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/poolgate/poolgate/adapters/internal/faultproxy"
 	"github.com/poolgate/poolgate/poolgate"
 	"github.com/poolgate/poolgate/poolgate/gate"
 )
@@ -23,9 +24,10 @@ import (
 // Torture does instead of 10,000.
 const EnvTorture = "POOLGATE_TORTURE"
 
-// Torture runs operations through a gate of 6 permits from 16 goroutines, while
-// contexts end at random moments, backends are killed, the driver panics and
-// connecting fails. At the end nothing may be held, waited for or left behind,
+// Torture runs operations through a gate of about 6 permits from 16 goroutines,
+// while contexts end at random moments, backends are killed, the driver panics,
+// connecting fails, the network stops forwarding or forgets connections, and the
+// limit changes. At the end nothing may be held, waited for or left behind,
 // and each row that was reported as written has to be there once, and none that
 // was reported as not written.
 //
@@ -47,7 +49,8 @@ func Torture(t *testing.T, d Driver) {
 func torture(t *testing.T, d Driver, operations int64, open func(driver.Connector, poolgate.Config) (*poolgate.DB, error)) {
 	const limit, workers = 6, 16
 	dsn := database(t)
-	connector, err := d.Connector(withOption(dsn, "application_name", "gated"))
+	proxy, through := faultproxy.Start(t, dsn)
+	connector, err := d.Connector(withOption(through, "application_name", "gated"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,8 +68,11 @@ func torture(t *testing.T, d Driver, operations int64, open func(driver.Connecto
 	faulty.on.Store(true)
 	stop := make(chan struct{})
 	var killed []int
+	var holes, limits int
 	var killer, working sync.WaitGroup
 	killer.Go(func() { killed = v.killAtRandom(t, stop) })
+	killer.Go(func() { holes = failAtRandom(proxy, stop) })
+	killer.Go(func() { limits = v.limitAtRandom(t, limit, stop) })
 	var done, failed, panicked atomic.Int64
 	for range workers {
 		working.Go(func() {
@@ -101,12 +107,12 @@ func torture(t *testing.T, d Driver, operations int64, open func(driver.Connecto
 	}
 	rows := v.ledger.check(t, v.observer)
 	t.Logf("%d operations: %d failed, %d panicked; rows: %d written, %d absent, %d doubtful; "+
-		"%d backends killed, %d errors and %d panics injected, %d connects, %d calls; "+
+		"%d backends killed, %d holes in the network, %d changes of the limit, %d errors and %d panics injected, %d connects, %d calls; "+
 		"%d of %d permits waited for, %d waits cancelled",
 		operations, failed.Load(), panicked.Load(), rows[written], rows[absent], rows[doubtful],
-		len(killed), faulty.errors.Load(), faulty.panics.Load(), faulty.connects.Load(), faulty.calls.Load(),
+		len(killed), holes, limits, faulty.errors.Load(), faulty.panics.Load(), faulty.connects.Load(), faulty.calls.Load(),
 		stats.Waited, stats.Acquired, stats.Canceled)
-	if len(killed) == 0 || failed.Load() == 0 || panicked.Load() == 0 || stats.Canceled == 0 ||
+	if len(killed) == 0 || holes == 0 || limits == 0 || failed.Load() == 0 || panicked.Load() == 0 || stats.Canceled == 0 ||
 		rows[written] < int(operations)/10 || rows[absent] == 0 || rows[doubtful] == 0 {
 		t.Error("that was no torture: something of it has not happened")
 	}
@@ -309,5 +315,50 @@ func (v *victim) killAtRandom(t *testing.T, stop <-chan struct{}) (pids []int) {
 			t.Error(err)
 			return pids
 		}
+	}
+}
+
+// failAtRandom makes holes into the network until stop is closed, and returns
+// how many. Each is over before long, for some operations have no deadline.
+func failAtRandom(p *faultproxy.Proxy, stop <-chan struct{}) (holes int) {
+	between, lasting := 500*time.Millisecond, 300*time.Millisecond
+	for {
+		select {
+		case <-stop:
+			return holes
+		case <-time.After(time.Duration(rand.Int64N(int64(between)))):
+		}
+		holes++
+		switch rand.IntN(3) {
+		case 0:
+			p.Stop()
+		case 1:
+			p.StopAfter(rand.IntN(1000), rand.IntN(2) == 0)
+		case 2:
+			p.Vanish()
+		}
+		time.Sleep(time.Duration(rand.Int64N(int64(lasting))))
+		p.Resume()
+		p.Bury()
+	}
+}
+
+// limitAtRandom changes the limit until stop is closed, sets it back, and
+// returns how often it has.
+func (v *victim) limitAtRandom(t *testing.T, limit int, stop <-chan struct{}) (changes int) {
+	for {
+		n, last := 2+rand.IntN(2*limit-3), false
+		select {
+		case <-stop:
+			n, last = limit, true
+		case <-time.After(time.Duration(rand.Int64N(int64(50 * time.Millisecond)))):
+		}
+		if err := v.SetLimit(n); err != nil {
+			t.Error(err)
+		}
+		if last {
+			return changes
+		}
+		changes++
 	}
 }
