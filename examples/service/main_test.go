@@ -16,7 +16,6 @@ import (
 	"github.com/poolgate/poolgate/adapters/pgxgate"
 	"github.com/poolgate/poolgate/internal/testing/pgserver"
 	"github.com/poolgate/poolgate/poolgate"
-	"github.com/poolgate/poolgate/poolgate/gate"
 	"github.com/poolgate/poolgate/poolgate/poolgatetest"
 )
 
@@ -29,14 +28,15 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// TestHandler tests the handler as a user of poolgate would: in a transaction that
-// is rolled back at the end.
+// TestHandler tests the handler as a user of poolgate would, each time on a database
+// of its own.
 func TestHandler(t *testing.T) {
-	pool, err := pgxgate.Open(pgserver.ForTest(t).CreateDatabase(t), poolgate.Config{Gate: gate.Config{Limit: 2}})
-	must(t, err)
-	defer pool.Close()
+	tests := poolgatetest.Config{
+		DSN:  pgserver.ForTest(t).DSN(),
+		Open: func(dsn string) (*poolgate.DB, error) { return pgxgate.Open(dsn, config) },
+	}
 	t.Run("a page", func(t *testing.T) {
-		db := poolgatetest.Begin(t, pool.DB, config)
+		db := poolgatetest.New(t, tests)
 		w := httptest.NewRecorder()
 		newHandler(db.DB).ServeHTTP(w, httptest.NewRequest("GET", "/now", nil))
 		if w.Code != 200 || !strings.HasPrefix(w.Body.String(), "2") {
@@ -47,7 +47,7 @@ func TestHandler(t *testing.T) {
 		}
 	})
 	t.Run("a refusal is a 503", func(t *testing.T) {
-		db := poolgatetest.Begin(t, pool.DB, config)
+		db := poolgatetest.New(t, tests)
 		db.Gate().Close()
 		w := httptest.NewRecorder()
 		newHandler(db.DB).ServeHTTP(w, httptest.NewRequest("GET", "/now", nil))

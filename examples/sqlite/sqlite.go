@@ -1,0 +1,2 @@
+// Package sqlite shows SQLite behind a gate.
+package sqlite
