@@ -155,6 +155,7 @@ type class struct {
 	servedAt uint64 // the gate's tickets when that was
 	counts   Counts
 	service  service
+	retry    time.Duration // when the last of those that were refused should try again
 	standing standing
 	history  history
 	movement movement

@@ -125,9 +125,13 @@ type RejectedError struct {
 	// Waited is how long the caller had waited.
 	Waited time.Duration
 
-	// RetryAfter is when to try again at the earliest: as long as the
-	// caller that was let in last had waited. It is zero where nobody has
-	// waited yet, and where trying again is of no use.
+	// RetryAfter is how long to wait before trying again: at the rate at which
+	// the class is served, the time until the gate could serve the callers that
+	// wait and those that it refused before. So callers that obey it come back
+	// one after the other. It is at most 30 s, and at most 1 s where the gate
+	// does not know the rate. It is 0 for ErrTooHeavy, ErrClosed and
+	// ErrUnknownClass, where trying again is of no use, and for ErrDeadlock,
+	// where nothing has to be waited for.
 	RetryAfter time.Duration
 
 	// Classes are, for ErrUnknownClass, the names of the classes that the gate

@@ -35,9 +35,8 @@ type Gate struct {
 	halted       bool          // paused or closed
 	plain        bool          // Acquire and Release may take the short way, see choosePath
 	drained      chan struct{} // closed when the last permit comes back; nil if nobody drains
-	lastWait     time.Duration
-	unknownClass uint64 // callers that were refused for it
-	served       uint64 // waiters that were given a permit
+	unknownClass uint64        // callers that were refused for it
+	served       uint64        // waiters that were given a permit
 
 	// Waiters whose goroutine holds a permit already, in the order in which they
 	// came: those of all classes, and those of the lane. All others, the newcomers,

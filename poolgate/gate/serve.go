@@ -158,7 +158,6 @@ func (g *Gate) admit(w *waiter, now time.Duration) bool {
 	w.hold = h
 	c.counts.Waited++
 	c.history.wait(now, waited)
-	g.lastWait = waited
 	g.served++
 	g.resolve(w, nil)
 	return true
@@ -410,10 +409,7 @@ func (g *Gate) rejection(c *class, reason Reason, waited time.Duration) *Rejecte
 	if c == g.lane {
 		e.Limit, e.InFlight = g.laneSize(), c.inFlight
 	}
-	switch reason {
-	case ErrQueueFull, ErrWaitTimeout, ErrDeadline, ErrShed, ErrCanceled:
-		e.RetryAfter = g.lastWait
-	}
+	e.RetryAfter = c.retryAfter(reason, g.now())
 	return e
 }
 

@@ -24,11 +24,11 @@ func WriteError(w http.ResponseWriter, err error) {
 // SetRetryAfter sets the Retry-After header if err is or wraps a
 // *gate.RejectedError, and reports whether it is: then 503 is the status to
 // answer with. The header has the error's RetryAfter in whole seconds, rounded
-// up, and at least 1.
+// up. It is left out where that is 0, since trying again is of no use.
 func SetRetryAfter(header http.Header, err error) bool {
 	rejected, ok := errors.AsType[*gate.RejectedError](err)
-	if ok {
-		seconds := max(1, (rejected.RetryAfter+time.Second-1)/time.Second)
+	if ok && rejected.RetryAfter > 0 {
+		seconds := (rejected.RetryAfter + time.Second - 1) / time.Second
 		header.Set("Retry-After", strconv.FormatInt(int64(seconds), 10))
 	}
 	return ok

@@ -26,7 +26,8 @@ func TestWriteError(t *testing.T) {
 		after  string
 	}{
 		{"an error that is no refusal is a 500", errors.New("password=secret"), 500, ""},
-		{"a refusal is a 503", refusal(0), 503, "1"},
+		{"a refusal is a 503", refusal(time.Second), 503, "1"},
+		{"one where trying again is of no use says no time", refusal(0), 503, ""},
 		{"one that is wrapped too", fmt.Errorf("while loading: %w", refusal(3*time.Second)), 503, "3"},
 		{"and one that is joined", errors.Join(errors.New("secret"), refusal(time.Second)), 503, "1"},
 		{"seconds are rounded up", refusal(1001 * time.Millisecond), 503, "2"},

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"time"
 
 	"github.com/poolgate/poolgate/poolgate/gate"
 	"github.com/poolgate/poolgate/poolgate/gatehttp"
@@ -32,8 +33,8 @@ func ExampleNewHandler() {
 	requests.Close() // as at a shutdown
 	refused := httptest.NewRecorder()
 	mux.ServeHTTP(refused, httptest.NewRequest("GET", "/orders/8", nil))
-	fmt.Println(w.Code, refused.Code, refused.Header().Get("Retry-After"))
-	// Output: 200 503 1
+	fmt.Println(w.Code, refused.Code)
+	// Output: 200 503
 }
 
 // An API that writes its errors in a form of its own.
@@ -48,7 +49,7 @@ func ExampleSetRetryAfter() {
 		json.NewEncoder(w).Encode(map[string]any{"status": status, "title": http.StatusText(status)})
 	}
 	w := httptest.NewRecorder()
-	writeError(w, &gate.RejectedError{Reason: gate.ErrQueueFull})
+	writeError(w, &gate.RejectedError{Reason: gate.ErrQueueFull, RetryAfter: 700 * time.Millisecond})
 	fmt.Println(w.Header().Get("Retry-After"), w.Body)
 	// Output: 1 {"status":503,"title":"Service Unavailable"}
 }

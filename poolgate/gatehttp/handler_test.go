@@ -62,7 +62,7 @@ func TestHandler(t *testing.T) {
 		second := s.start("/")
 		s.untilWaiting(t, 1)
 		s.Gate.Close()
-		if a := <-second; a.status != 503 || a.header.Get("Retry-After") == "" {
+		if a := <-second; a.status != 503 || a.header.Get("Retry-After") != "" { // it does not open again
 			t.Errorf("the second: %+v", a)
 		}
 		close(leave)
