@@ -230,12 +230,17 @@ func (g *gathering) without(err error) {
 }
 
 // explain adds that the caller's context has ended. Some drivers say only that
-// the server was asked to cancel.
+// the server was asked to cancel, and what a COMMIT that is given up late says
+// is that of another context.
 func (g *gathering) explain(err error) error {
-	if ended := g.caller.Err(); err != nil && ended != nil && !errors.Is(err, ended) {
-		return fmt.Errorf("%w (%w)", ended, err)
+	ended := g.caller.Err()
+	switch {
+	case err == nil || ended == nil || errors.Is(err, ended):
+		return err
+	case errors.Is(err, context.Canceled):
+		return fmt.Errorf("%w (%v)", ended, err)
 	}
-	return err
+	return fmt.Errorf("%w (%w)", ended, err)
 }
 
 // stop has no statement begin any more, and cancels those that are running.
