@@ -36,6 +36,9 @@ func Open(name string, config poolgate.Config) (*poolgate.DB, error) {
 }
 
 func parse(name string) (*pgx.ConnConfig, error) {
+	if err := dsn.CheckURL(name); err != nil {
+		return nil, err
+	}
 	config, err := pgx.ParseConfig(name)
 	if err != nil {
 		return nil, dsn.ParseError(reason(err))

@@ -39,6 +39,9 @@ func Open(name string, config poolgate.Config) (*poolgate.DB, error) {
 }
 
 func parse(name string) (pq.Config, error) {
+	if err := dsn.CheckURL(name); err != nil {
+		return pq.Config{}, err
+	}
 	config, err := pq.NewConfig(name)
 	if err != nil {
 		if wrong, ok := errors.AsType[*url.Error](err); ok {

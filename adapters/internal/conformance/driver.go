@@ -72,6 +72,7 @@ func Run(t *testing.T, d Driver) {
 		{"closing", testClosing},
 		{"connectors", testConnector},
 		{"wrong DSNs", testWrongDSNs},
+		{"passwords", testPasswords},
 	} {
 		t.Run(part.name, func(t *testing.T) { part.test(t, d) })
 	}

@@ -1,5 +1,5 @@
-// Package dsn refuses what a driver accepts as a data source name, or explains
-// badly, and repeats no password in doing so.
+// Package dsn refuses data source names that a driver accepts although they are
+// wrong, or that it explains badly. No error of it repeats a password.
 package dsn
 
 import (
@@ -18,20 +18,54 @@ func Errorf(format string, args ...any) error {
 	return errors.New("dsn: " + fmt.Sprintf(format, args...) + "; " + hint)
 }
 
-// ParseError stands for err, which a driver returned for a DSN that it cannot
-// parse. Drivers quote the piece that they stumbled over, which a stray '@' or
-// space may have made a piece of the password. So the quotation is left out,
-// and err is not wrapped, for whoever prints it in detail.
+// CheckURL refuses a URL whose password contains a character that ends it early,
+// as far as that can be seen. Drivers take what follows such a character for the
+// host, the database or an option, and repeat it in their errors. The '@' in
+// front of the real host then stands where none belongs. CheckURL accepts DSNs
+// of any other form.
+func CheckURL(name string) error {
+	_, rest, ok := strings.Cut(name, "://")
+	if !ok || !strings.HasPrefix(name, "postgres") {
+		return nil
+	}
+	if strings.Contains(rest, "#") {
+		return Errorf("a '#': in a password write it as %%23")
+	}
+	end := strings.IndexAny(rest, "/?")
+	if end < 0 {
+		return nil
+	}
+	authority := rest[:end]
+	path, query, _ := strings.Cut(rest[end:], "?")
+	if strings.Contains(path, "@") {
+		return errAt
+	}
+	for option := range strings.SplitSeq(query, "&") {
+		key, value, _ := strings.Cut(option, "=")
+		own := key == "user" || key == "password"
+		if strings.Contains(key, "@") || !own && strings.Contains(value, "@") && !strings.Contains(authority, "@") {
+			return errAt
+		}
+	}
+	return nil
+}
+
+var errAt = Errorf("an '@' after the host: in a password write '/' as %%2F, '?' as %%3F, and '@' as %%40, as elsewhere after the host")
+
+// ParseError returns the error for a DSN that a driver cannot parse and returned
+// err for. Drivers quote the piece that they stumbled over, which a stray '@' or
+// space may have made a piece of the password. So ParseError leaves out the
+// quotation, and does not wrap err, which may be printed in detail.
 func ParseError(err error) error {
 	return Errorf("%s", unquote(err.Error()))
 }
 
-// spoken matches the beginnings of messages whose first quotation is the
-// driver's own word, which says what is wrong and comes from no DSN.
+// spoken matches the beginnings of messages whose first quotation is a word of
+// the driver's own, which says what is wrong and does not come from the DSN.
 var spoken = regexp.MustCompile(`^(.*wrong value for "\w+": |.*\bmissing "=" after )`)
 
-// unquote leaves out all from the first quotation mark to the last one, and
-// not each quotation by itself: what is quoted may have such marks in it.
+// unquote leaves out everything from the first quotation mark to the last one,
+// and not each quotation by itself: what is quoted may contain such marks.
 func unquote(message string) string {
 	head := spoken.FindString(message)
 	tail := message[len(head):]
@@ -46,13 +80,13 @@ func unquote(message string) string {
 var setting = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.]*$`)
 
 // CheckSettings refuses names that cannot be a setting of the server. Drivers
-// hand what they do not know to the server, which repeats it in its error:
+// send what they do not know to the server, which repeats it in its error:
 // postgress://user:password@host/db?sslmode=disable is the setting
 // "postgress://user:password@host/db?sslmode" to them.
 func CheckSettings(names iter.Seq[string]) error {
 	for name := range names {
 		if !setting.MatchString(name) {
-			return Errorf("a name that is no setting, such as a URL of another scheme")
+			return Errorf("a name that is not a setting, such as a URL of another scheme")
 		}
 	}
 	return nil

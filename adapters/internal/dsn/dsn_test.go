@@ -58,3 +58,26 @@ func TestCheckSettings(t *testing.T) {
 		}
 	}
 }
+
+func TestCheckURL(t *testing.T) {
+	for _, name := range []string{
+		"postgres://u:p%40%2F%23@host/db", "postgres://host:5432/db?user=me@server&password=p@ss", "postgresql://u@host",
+		"postgres://u:p@host/db?application_name=me@host", "postgres://u:a@b@host", "postgres:///db?host=/run", "postgres://",
+		"user=u password=a/b@c#d", "", "host=x options='-c a=b://c@d/e@f'",
+	} {
+		if err := CheckURL(name); err != nil {
+			t.Errorf("%s is refused: %v", name, err)
+		}
+	}
+	for _, name := range []string{
+		"postgres://u:/s3cr3t@host/db", "postgres://u:1/s3cr3t@host", "postgres://u:1?s3cr3t@host/db", "postgresql://u:1?a=s3cr3t@host/db",
+		"postgres://u:s3cr3t#@host/db", "postgres://u:@s3cr3t/@host/db",
+	} {
+		err := CheckURL(name)
+		if err == nil {
+			t.Errorf("%q is not refused", name)
+		} else if strings.Contains(err.Error(), "s3cr3t") {
+			t.Errorf("the error repeats the password: %v", err)
+		}
+	}
+}
