@@ -78,7 +78,8 @@ func sharedFrame(stack, taken string) string {
 
 // isPlumbing reports whether function is one that every wait goes through.
 func isPlumbing(function string) bool {
-	for _, p := range []string{"runtime.", "internal/", "syscall.", "sync.", "time.", "net.", "net/", "crypto/tls.", "io.", "bufio.", "database/sql."} {
+	for _, p := range []string{"runtime.", "internal/", "syscall.", "sync.", "time.", "net.", "net/", "crypto/tls.", "io.", "bufio.", "database/sql.",
+		"github.com/poolgate/poolgate/adapters/internal/"} {
 		if strings.HasPrefix(function, p) {
 			return true
 		}
