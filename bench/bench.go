@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -18,6 +19,7 @@ import (
 // Config says what to measure.
 type Config struct {
 	DSN     string // the server: a URL or a list of key=value
+	Schema  string // of the tables, in lower case; "" is DefaultSchema
 	Ops     int    // operations in each run, at least 1
 	Seed    uint64 // of the workload
 	Limit   int    // permits of the semaphore and size of the waves, at least 1
@@ -64,15 +66,20 @@ type Bench struct {
 	config   Config
 	plan     []Op
 	server   Server
-	admin    *poolgate.DB // makes and checks the tables
-	observer *sql.Conn    // has nothing else to do, see sampler
+	admin    *poolgate.DB // creates and checks the tables
+	tables   tables
+	observer *sql.Conn // has nothing else to do, see sampler
 }
 
 // adminLimit leaves one connection for the observer, and one for the rest.
 const adminLimit = 2
 
 // Open connects to the server. It returns an error that names the field of
-// config that is wrong.
+// config that is wrong, or an [ErrOccupied].
+//
+// The benchmark works in two tables, a and b, in the schema of config, and
+// creates the schema if need be. It replaces and drops only what a benchmark
+// has created.
 func Open(ctx context.Context, config Config) (_ *Bench, err error) {
 	switch {
 	case config.Ops < 1:
@@ -81,6 +88,10 @@ func Open(ctx context.Context, config Config) (_ *Bench, err error) {
 		return nil, fmt.Errorf("bench: Config.Limit must be at least 1, got %d", config.Limit)
 	case config.MaxOpen < 0:
 		return nil, fmt.Errorf("bench: Config.MaxOpen must not be negative, got %d", config.MaxOpen)
+	}
+	config.Schema = cmp.Or(config.Schema, DefaultSchema)
+	if !schemaPattern.MatchString(config.Schema) {
+		return nil, fmt.Errorf("bench: Config.Schema must consist of lower-case letters, digits and underscores, got %q", config.Schema)
 	}
 	dsn, err := connstring.With(config.DSN, map[string]string{"application_name": applicationName + " observer"})
 	if err != nil {
@@ -105,6 +116,10 @@ func Open(ctx context.Context, config Config) (_ *Bench, err error) {
 	if config.Limit > b.server.MaxConnections {
 		return nil, fmt.Errorf("bench: Config.Limit is %d, but the server's max_connections is %d", config.Limit, b.server.MaxConnections)
 	}
+	b.tables = tables{db: b.admin.DB, schema: config.Schema}
+	if err := b.tables.take(ctx, b.observer); err != nil {
+		return nil, fmt.Errorf("bench: %w", err)
+	}
 	return b, nil
 }
 
@@ -117,7 +132,8 @@ func (b *Bench) Close() error {
 	defer cancel()
 	var errs []error
 	if b.observer != nil {
-		errs = append(errs, b.observer.Close(), dropTables(ctx, b.admin.DB))
+		// In this order, so that no other benchmark takes the schema before.
+		errs = append(errs, b.tables.drop(ctx), b.observer.Close())
 	}
 	errs = append(errs, b.admin.Close())
 	return errors.Join(errs...)
@@ -129,7 +145,7 @@ func (b *Bench) fresh(ctx context.Context, form Form) error {
 	if err := awaitNoConnections(ctx, b.observer); err != nil {
 		return err
 	}
-	if err := freshTables(ctx, b.admin.DB, form); err != nil {
+	if err := b.tables.fresh(ctx, form); err != nil {
 		return err
 	}
 	if b.server.Checkpoint {

@@ -128,7 +128,7 @@ func execute(b *testing.B, bench *Bench, statements ...string) {
 // ones.
 func openGate(b *testing.B, bench *Bench, d Driver, form Form, setting map[string]string) *sql.DB {
 	b.Helper()
-	dsn, err := d.connectionString(bench.config.DSN, form)
+	dsn, err := d.connectionString(bench.config.DSN, DefaultSchema, form)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -244,7 +244,7 @@ func BenchmarkFacadeThroughput(b *testing.B) {
 // many connections, which are open.
 func openPair(b *testing.B, d Driver, dsn string, limit int, gated, bareFirst bool) (bare, other *sql.DB) {
 	b.Helper()
-	dsn, err := d.connectionString(dsn, Faithful)
+	dsn, err := d.connectionString(dsn, DefaultSchema, Faithful)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -57,18 +57,14 @@ func (d Driver) Settings(form Form) map[string]string {
 	return nil
 }
 
-// The tables lie in a schema of their own, which leaves alone whatever there
-// is in a database that --dsn names, and the connections carry a name by which
-// the sampler knows them.
-const (
-	schemaName      = "poolbench"
-	applicationName = "poolbench"
-)
+// applicationName is the name by which the sampler knows the connections.
+const applicationName = "poolbench"
 
-// connectionString returns dsn with the settings for this driver and form.
-func (d Driver) connectionString(dsn string, form Form) (string, error) {
+// connectionString returns dsn with the settings for this driver and form, and
+// the schema of the tables.
+func (d Driver) connectionString(dsn, schema string, form Form) (string, error) {
 	settings := map[string]string{
-		"search_path":      schemaName,
+		"search_path":      schema,
 		"application_name": applicationName,
 	}
 	maps.Copy(settings, d.Settings(form))

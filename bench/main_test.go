@@ -39,7 +39,7 @@ func openTest(t *testing.T, config Config) *Bench {
 // openPlain returns a pool without a gate, whose connections find the tables.
 func openPlain(t *testing.T, d Driver, dsn string) *sql.DB {
 	t.Helper()
-	dsn, err := d.connectionString(dsn, Faithful)
+	dsn, err := d.connectionString(dsn, DefaultSchema, Faithful)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -151,7 +151,7 @@ func (b *Bench) pgbench(ctx context.Context, path string, c PgbenchCase) (Refere
 		"--file="+writeFile+"@1",
 		"--file="+readFile+"@1",
 	)
-	if cmd.Env, err = libpqEnvironment(b.config.DSN); err != nil {
+	if cmd.Env, err = libpqEnvironment(b.config.DSN, b.config.Schema); err != nil {
 		return Reference{}, err
 	}
 	var stdout, stderr bytes.Buffer
@@ -199,7 +199,7 @@ func (r *Reference) parse(output string) error {
 
 // libpqEnvironment returns the environment in which libpq connects to what the
 // DSN names. An argument would show the password to everybody on the machine.
-func libpqEnvironment(dsn string) ([]string, error) {
+func libpqEnvironment(dsn, schema string) ([]string, error) {
 	config, err := pgx.ParseConfig(dsn)
 	if err != nil {
 		return nil, errors.New("the DSN cannot be parsed")
@@ -221,6 +221,6 @@ func libpqEnvironment(dsn string) ([]string, error) {
 		"PGDATABASE="+config.Database,
 		"PGSSLMODE="+sslmode,
 		"PGAPPNAME="+applicationName,
-		"PGOPTIONS=-c search_path="+schemaName,
+		"PGOPTIONS=-c search_path="+schema,
 	), nil
 }

@@ -3,25 +3,22 @@ package bench
 import (
 	"fmt"
 	"image/color"
-	"io"
-	"os"
 
-	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/plotter"
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
-	"gonum.org/v1/plot/vg/vgimg"
-	"gonum.org/v1/plot/vg/vgsvg"
+
+	"github.com/poolgate/poolgate/bench/internal/chart"
 )
 
 // The size of the panel that each form has in a picture; the panels are one
 // below the other.
 const (
-	panelWidth  = 26 * vg.Centimeter
+	panelWidth  = 28 * vg.Centimeter
 	panelHeight = 10 * vg.Centimeter
 )
 
-// Colours that those who cannot tell red from green can tell apart.
+// Colours that people with colour-vision deficiencies can tell apart.
 var strategyColors = map[Strategy]color.Color{
 	Sequential: color.RGBA{0x00, 0x72, 0xB2, 0xFF},
 	Unbounded:  color.RGBA{0xD5, 0x5E, 0x00, 0xFF},
@@ -29,7 +26,7 @@ var strategyColors = map[Strategy]color.Color{
 	Chunked:    color.RGBA{0xCC, 0x79, 0xA7, 0xFF},
 }
 
-// lineDashes tells the drivers apart where the colour tells the strategy.
+// lineDashes distinguishes the drivers where the colour stands for the strategy.
 var lineDashes = map[Driver][]vg.Length{
 	PGX: nil,
 	PQ:  {vg.Points(4), vg.Points(2)},
@@ -40,18 +37,16 @@ var driverColors = map[Driver]color.Color{
 	PQ:  color.RGBA{0xE6, 0x9F, 0x00, 0xFF},
 }
 
-// plotConnections draws the server's connections over time. The runs of a form
-// are on one graph, one after another as they ran.
-func (r *Report) plotConnections(name string) error {
+// connectionsPicture draws the server's connections over time. The runs of a
+// form are on one graph, one after another as they ran.
+func (r *Report) connectionsPicture() (chart.Picture, error) {
 	const ground = 0.8 // a logarithmic axis has no zero
-	var panels []*plot.Plot
+	picture := chart.Picture{Width: panelWidth, Height: panelHeight}
 	for _, f := range r.forms() {
 		runs := r.runsOf(f)
-		p := newPanel(fmt.Sprintf("Connections of the server over time, %s", f))
+		p := chart.New(fmt.Sprintf("Connections of the server over time, %s", f))
 		p.X.Label.Text = "seconds, run after run"
 		p.Y.Label.Text = "connections"
-		p.Y.Scale = plot.LogScale{}
-		p.Y.Tick.Marker = plot.LogTicks{Prec: -1}
 		var total, begin float64
 		peak := 1
 		for _, run := range runs {
@@ -62,7 +57,7 @@ func (r *Report) plotConnections(name string) error {
 		for _, run := range runs {
 			line, err := plotter.NewLine(overTime(run, begin, ground))
 			if err != nil {
-				return fmt.Errorf("bench: drawing %s: %w", run.Case, err)
+				return picture, fmt.Errorf("bench: drawing %s: %w", run.Case, err)
 			}
 			line.Color = strategyColors[run.Strategy]
 			line.Dashes = lineDashes[run.Driver]
@@ -71,11 +66,11 @@ func (r *Report) plotConnections(name string) error {
 			p.Legend.Add(fmt.Sprintf("%s %s", run.Driver, run.Strategy), line)
 			begin += run.Seconds + gap
 		}
-		p.X.Min, p.X.Max = 0, 1.15*begin // the legend is on the right
-		p.Y.Min, p.Y.Max = ground, 2*float64(peak)
-		panels = append(panels, p)
+		chart.Linear(&p.X, begin)
+		chart.Log(&p.Y, ground, float64(peak))
+		picture.Panels = append(picture.Panels, p)
 	}
-	return save(panels, name)
+	return picture, nil
 }
 
 // overTime returns the run's connections as points, from the ground to the
@@ -88,24 +83,26 @@ func overTime(run Run, begin, ground float64) plotter.XYs {
 	return append(points, plotter.XY{X: points[len(points)-1].X, Y: ground})
 }
 
-// plotTimes draws how long each run took, side by side.
-func (r *Report) plotTimes(name string) error {
-	var panels []*plot.Plot
+// timesPicture draws how long each run took, side by side.
+func (r *Report) timesPicture() (chart.Picture, error) {
+	picture := chart.Picture{Width: panelWidth, Height: panelHeight}
 	for _, f := range r.forms() {
-		p := newPanel(fmt.Sprintf("Seconds for %d operations, %s", r.Ops, f))
+		p := chart.New(fmt.Sprintf("Seconds for %d operations, %s", r.Ops, f))
 		p.Y.Label.Text = "seconds"
-		p.Y.Min = 0
 		if err := r.addBars(p, f); err != nil {
-			return fmt.Errorf("bench: drawing the times: %w", err)
+			return picture, fmt.Errorf("bench: drawing the times: %w", err)
 		}
-		panels = append(panels, p)
+		picture.Panels = append(picture.Panels, p)
 	}
-	return save(panels, name)
+	return picture, nil
 }
 
 // addBars adds a group of bars for each strategy, one bar for each driver.
-func (r *Report) addBars(p *plot.Plot, f Form) error {
-	const barWidth = 26
+func (r *Report) addBars(p *chart.Panel, f Form) error {
+	const (
+		barWidth  = 56 // wider than "35000 failed" in the label's size
+		labelSize = 8
+	)
 	place := map[Strategy]int{}
 	var names []string
 	seconds := map[Driver]plotter.Values{}
@@ -117,6 +114,7 @@ func (r *Report) addBars(p *plot.Plot, f Form) error {
 	}
 	var drivers []Driver
 	var labels plotter.XYLabels
+	longest := 0.0
 	for _, run := range r.runsOf(f) {
 		if seconds[run.Driver] == nil {
 			seconds[run.Driver] = make(plotter.Values, len(names))
@@ -127,14 +125,14 @@ func (r *Report) addBars(p *plot.Plot, f Form) error {
 		if run.Errors > 0 {
 			label += fmt.Sprintf("\n%d failed", run.Errors)
 		}
-		p.Y.Max = max(p.Y.Max, run.Seconds*1.15)
+		longest = max(longest, run.Seconds)
 		labels.Labels = append(labels.Labels, label)
 		labels.XYs = append(labels.XYs, plotter.XY{X: float64(place[run.Strategy]), Y: run.Seconds})
 	}
 	offset := func(d Driver) vg.Length {
 		for i, other := range drivers {
 			if other == d {
-				return vg.Points(barWidth * 1.15 * (float64(i) - float64(len(drivers)-1)/2))
+				return vg.Points(barWidth * 1.1 * (float64(i) - float64(len(drivers)-1)/2))
 			}
 		}
 		return 0
@@ -155,6 +153,7 @@ func (r *Report) addBars(p *plot.Plot, f Form) error {
 			return err
 		}
 		label.TextStyle[0].XAlign = draw.XCenter
+		label.TextStyle[0].Font.Size = vg.Points(labelSize)
 		label.Offset = vg.Point{X: offset(run.Driver), Y: vg.Points(3)}
 		p.Add(label)
 	}
@@ -164,54 +163,7 @@ func (r *Report) addBars(p *plot.Plot, f Form) error {
 		p.Add(line)
 		p.Legend.Add(fmt.Sprintf("pgbench %s %d", best.Protocol, best.Clients), line)
 	}
-	p.NominalX(names...)
+	chart.Linear(&p.Y, longest*1.15) // with room for the labels
+	p.Nominal(names...)
 	return nil
-}
-
-func newPanel(title string) *plot.Plot {
-	p := plot.New()
-	p.Title.Text = title
-	p.Title.Padding = vg.Points(8)
-	p.BackgroundColor = color.White
-	p.Legend.Top = true
-	p.Legend.Padding = vg.Points(1)
-	p.Add(plotter.NewGrid())
-	return p
-}
-
-// save draws the panels into name.svg and name.png.
-func save(panels []*plot.Plot, name string) error {
-	height := panelHeight * vg.Length(len(panels))
-	for suffix, canvas := range map[string]interface {
-		vg.CanvasSizer
-		io.WriterTo
-	}{
-		".svg": vgsvg.New(panelWidth, height),
-		".png": vgimg.PngCanvas{Canvas: vgimg.New(panelWidth, height)},
-	} {
-		var rows [][]*plot.Plot
-		for _, p := range panels {
-			rows = append(rows, []*plot.Plot{p})
-		}
-		tiles := draw.Tiles{Rows: len(rows), Cols: 1, PadY: vg.Points(12), PadRight: vg.Points(8)}
-		for i, cells := range plot.Align(rows, tiles, draw.New(canvas)) {
-			panels[i].Draw(cells[0])
-		}
-		if err := writeTo(name+suffix, canvas); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func writeTo(name string, content io.WriterTo) error {
-	file, err := os.Create(name)
-	if err != nil {
-		return err
-	}
-	if _, err := content.WriteTo(file); err != nil {
-		file.Close()
-		return err
-	}
-	return file.Close()
 }

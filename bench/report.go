@@ -1,14 +1,19 @@
 package bench
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
 	"time"
+
+	"github.com/poolgate/poolgate/bench/internal/chart"
 )
 
-// A Report is everything that a benchmark has found out.
+// A Report is everything that a benchmark has measured.
 type Report struct {
 	Started     time.Time `json:"started"`
 	Interrupted bool      `json:"interrupted"` // before all runs were done
@@ -48,33 +53,85 @@ func NewReport(config Config, server Server) *Report {
 	}
 }
 
-// The files that Write makes.
+// The files that Write creates. The pictures are there as .svg and .png.
 const (
-	reportFile      = "report.json"
+	jsonFile        = "report.json"
+	htmlFile        = "report.html"
 	connectionsFile = "connections"
 	timesFile       = "times"
 )
 
-// Write writes the report and, if there is a run, its pictures into the
-// folder, which is made if need be. Files of an earlier report are replaced.
-func (r *Report) Write(folder string) error {
+// Write writes the report into the folder, which it creates if need be: as
+// JSON, as pictures, and as an HTML page that has all of it. It returns the
+// paths of the files, the page last, and replaces those of an earlier report. A
+// report without runs is not written, and replaces nothing.
+func (r *Report) Write(folder string) (files []string, err error) {
+	if len(r.Runs) == 0 {
+		return nil, nil
+	}
 	if err := os.MkdirAll(folder, 0o755); err != nil {
-		return err
+		return nil, err
+	}
+	write := func(name string, content []byte) error {
+		name = filepath.Join(folder, name)
+		if err := os.WriteFile(name, content, 0o644); err != nil {
+			return err
+		}
+		files = append(files, name)
+		return nil
 	}
 	text, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if err := os.WriteFile(filepath.Join(folder, reportFile), append(text, '\n'), 0o644); err != nil {
-		return err
+	if err := write(jsonFile, append(text, '\n')); err != nil {
+		return files, err
 	}
-	if len(r.Runs) == 0 {
-		return nil
+	pictures, err := r.draw()
+	if err != nil {
+		return files, err
 	}
-	if err := r.plotConnections(filepath.Join(folder, connectionsFile)); err != nil {
-		return err
+	for _, p := range pictures {
+		if err := write(p.name+".svg", p.svg); err != nil {
+			return files, err
+		}
+		if err := write(p.name+".png", p.png); err != nil {
+			return files, err
+		}
 	}
-	return r.plotTimes(filepath.Join(folder, timesFile))
+	var html bytes.Buffer
+	if err := r.writeHTML(&html, pictures); err != nil {
+		return files, err
+	}
+	return files, write(htmlFile, html.Bytes())
+}
+
+// A picture is drawn, in two formats.
+type picture struct {
+	name     string
+	svg, png []byte
+}
+
+func (r *Report) draw() ([]picture, error) {
+	var drawn []picture
+	for _, one := range []struct {
+		name string
+		draw func() (chart.Picture, error)
+	}{
+		{timesFile, r.timesPicture},
+		{connectionsFile, r.connectionsPicture},
+	} {
+		p, err := one.draw()
+		if err != nil {
+			return nil, err
+		}
+		var svg, png bytes.Buffer
+		if err := errors.Join(p.SVG(&svg), p.PNG(&png)); err != nil {
+			return nil, fmt.Errorf("bench: drawing %s: %w", one.name, err)
+		}
+		drawn = append(drawn, picture{one.name, svg.Bytes(), png.Bytes()})
+	}
+	return drawn, nil
 }
 
 // forms returns the forms that there are runs of, in their usual order.

@@ -5,10 +5,12 @@ import (
 	"encoding/json"
 	"encoding/xml"
 	"errors"
+	"html"
 	"image/png"
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -28,9 +30,41 @@ func TestReport(t *testing.T) {
 	report.Runs[1].Errors, report.Runs[1].ErrorsByKind = 3, map[string]int{"53300 too_many_connections": 3}
 	report.Reference = []Reference{{PgbenchCase: PgbenchCase{Faithful, "simple", 4}, Ops: 60, Seconds: 0.5, OpsPerSecond: 120}}
 	folder := filepath.Join(t.TempDir(), "new", "folder")
-	if err := report.Write(folder); err != nil {
+	files, err := report.Write(folder)
+	if err != nil {
 		t.Fatal(err)
 	}
+
+	t.Run("the files that it names are there, and no others", func(t *testing.T) {
+		entries, err := os.ReadDir(folder)
+		if err != nil || len(entries) != len(files) {
+			t.Errorf("%d files, named %q, error %v", len(entries), files, err)
+		}
+		for _, name := range files {
+			if info, err := os.Stat(name); err != nil || info.Size() == 0 {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		if last := files[len(files)-1]; filepath.Base(last) != "report.html" {
+			t.Errorf("the last is %s", last)
+		}
+	})
+
+	t.Run("the page is complete and loads nothing", func(t *testing.T) {
+		text, err := os.ReadFile(filepath.Join(folder, "report.html"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range []string{"pgx semaphore: 3 × 53300 too_many_connections", "pgx through a gate of 3", "--seed 5",
+			"data:image/png;base64,", "PostgreSQL " + b.Server().Version, "102.2 s", "shared_buffers"} {
+			if !strings.Contains(html.UnescapeString(string(text)), want) {
+				t.Errorf("no %q", want)
+			}
+		}
+		if match := regexp.MustCompile(`(src|href)="[^d#]|url\(|<script`).Find(text); match != nil {
+			t.Errorf("it has %q", match)
+		}
+	})
 
 	t.Run("report.json has what readers rely on", func(t *testing.T) {
 		text, err := os.ReadFile(filepath.Join(folder, "report.json"))
@@ -144,12 +178,15 @@ func TestReport(t *testing.T) {
 func TestReportOfNoRuns(t *testing.T) {
 	report := NewReport(Config{Ops: 1, Limit: 1}, Server{})
 	folder := t.TempDir()
-	if err := report.Write(folder); err != nil {
+	earlier := filepath.Join(folder, "report.json")
+	if err := os.WriteFile(earlier, []byte("earlier"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	text, err := os.ReadFile(filepath.Join(folder, "report.json"))
-	if err != nil || !bytes.Contains(text, []byte(`"runs": []`)) {
-		t.Errorf("%v, %s", err, text)
+	if files, err := report.Write(folder); err != nil || len(files) > 0 {
+		t.Errorf("files %q, error %v", files, err)
+	}
+	if text, err := os.ReadFile(earlier); err != nil || string(text) != "earlier" {
+		t.Errorf("the earlier report is now %q, error %v", text, err)
 	}
 	var out strings.Builder
 	if err := report.Print(&out); err != nil {

@@ -75,7 +75,7 @@ func (b *Bench) Run(ctx context.Context, c Case) (Run, error) {
 
 func (b *Bench) run(ctx context.Context, c Case) (_ Run, err error) {
 	b.Done.Store(0)
-	dsn, err := c.Driver.connectionString(b.config.DSN, c.Form)
+	dsn, err := c.Driver.connectionString(b.config.DSN, b.config.Schema, c.Form)
 	if err != nil {
 		return Run{}, err
 	}
@@ -115,7 +115,7 @@ func (b *Bench) run(ctx context.Context, c Case) (_ Run, err error) {
 		return Run{}, err
 	}
 	outcomes := run.count(b.plan, attempts, p.waited())
-	problem := errors.Join(p.unused(), verify(ctx, b.admin.DB, b.plan, outcomes))
+	problem := errors.Join(p.unused(), b.tables.verify(ctx, b.plan, outcomes))
 	if ctx.Err() != nil {
 		return Run{}, ctx.Err()
 	}

@@ -81,7 +81,7 @@ func BenchmarkIdiomaticWrite(b *testing.B) {
 func TestShapes(t *testing.T) {
 	b := openTest(t, Config{Ops: 1, Limit: 2})
 	for _, d := range Drivers() {
-		if err := freshTables(t.Context(), b.admin.DB, Idiomatic); err != nil {
+		if err := b.tables.fresh(t.Context(), Idiomatic); err != nil {
 			t.Fatal(err)
 		}
 		db := openPlain(t, d, b.config.DSN)
@@ -93,7 +93,7 @@ func TestShapes(t *testing.T) {
 			}
 			plan = append(plan, op)
 		}
-		if err := verify(t.Context(), b.admin.DB, plan, []outcome{done, done, done, done}); err != nil {
+		if err := b.tables.verify(t.Context(), plan, []outcome{done, done, done, done}); err != nil {
 			t.Errorf("%s: %v", d, err)
 		}
 		shapes := []readShape{idiomaticRead, faithfulRead, readAny, readIn, readJoin, readArrays, readCTE}

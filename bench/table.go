@@ -24,9 +24,13 @@ func (r *Report) Print(w io.Writer) error {
 	var b strings.Builder
 	for _, f := range r.forms() {
 		fmt.Fprintf(&b, "%s\n\n", formTitles[f])
-		r.printTimes(&b, f)
-		r.printLatencies(&b, f)
-		printFailures(&b, r.runsOf(f))
+		for _, t := range []table{r.times(f), r.latencies(f)} {
+			t.print(&b)
+			fmt.Fprintf(&b, "\n%s\n\n", t.caption)
+		}
+		if lines := failures(r.runsOf(f)); len(lines) > 0 {
+			fmt.Fprintf(&b, "%s\n\n", strings.Join(lines, "\n"))
+		}
 	}
 	fmt.Fprintf(&b, "%d operations, seed %d, limit %d; PostgreSQL %s, max_connections %d, synchronous_commit %s, fsync %s;\n",
 		r.Ops, r.Seed, r.Limit, r.Server.Version, r.Server.MaxConnections,
@@ -37,85 +41,90 @@ func (r *Report) Print(w io.Writer) error {
 	return err
 }
 
-// A table is aligned text. The first two columns are words.
-type table struct{ *tabwriter.Writer }
-
-func newTable(w io.Writer) table {
-	return table{tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)}
+// A table has a row of heads and rows of cells. The first two columns are the
+// driver and the strategy, the others are figures.
+type table struct {
+	heads   []string
+	rows    [][]string
+	caption string
 }
 
-func (t table) row(driver, strategy string, cells ...string) {
-	// Right-aligned like the rest, but all of one width.
-	fmt.Fprintf(t, "%-7s\t%-12s\t%s\t\n", driver, strategy, strings.Join(cells, "\t"))
-}
-
-func (r *Report) printTimes(w io.Writer, f Form) {
-	t := newTable(w)
-	best, referenced := r.best(f)
-	heads := []string{"seconds", "ops/s", "waited ms", "worked ms", "peak conns", "mean conns", "errors", "client CPU s"}
-	if referenced {
-		heads = append(heads, "of pgbench")
+// print writes the table as aligned text.
+func (t table) print(w io.Writer) {
+	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
+	for _, row := range append([][]string{t.heads}, t.rows...) {
+		// Right-aligned like the rest, but all of one width.
+		fmt.Fprintf(tw, "%-7s\t%-12s\t%s\t\n", row[0], row[1], strings.Join(row[2:], "\t"))
 	}
-	t.row("driver", "strategy", heads...)
+	tw.Flush()
+}
+
+func (r *Report) times(f Form) table {
+	t := table{
+		heads:   []string{"driver", "strategy", "seconds", "ops/s", "waited ms", "worked ms", "peak conns", "mean conns", "errors", "client CPU s"},
+		caption: "waited, worked: mean time of an operation before and after it had its connection or permit",
+	}
+	best, referenced := r.best(f)
+	if referenced {
+		t.heads = append(t.heads, "of pgbench")
+	}
 	for _, run := range r.runsOf(f) {
-		cells := []string{
+		cpu := "-"
+		if run.ClientCPU > 0 {
+			cpu = fmt.Sprintf("%.1f", run.ClientCPU)
+		}
+		row := []string{
+			string(run.Driver), string(run.Strategy),
 			fmt.Sprintf("%.1f", run.Seconds), fmt.Sprintf("%.0f", run.OpsPerSecond),
 			millis(run.Waited), millis(run.Worked),
 			fmt.Sprint(run.PeakConnections), fmt.Sprintf("%.1f", run.MeanConnections),
-			fmt.Sprint(run.Errors), "-",
-		}
-		if run.ClientCPU > 0 {
-			cells[len(cells)-1] = fmt.Sprintf("%.1f", run.ClientCPU)
+			fmt.Sprint(run.Errors), cpu,
 		}
 		if referenced {
-			cells = append(cells, fmt.Sprintf("%.2f", run.OpsPerSecond/best.OpsPerSecond))
+			row = append(row, fmt.Sprintf("%.2f", run.OpsPerSecond/best.OpsPerSecond))
 		}
-		t.row(string(run.Driver), string(run.Strategy), cells...)
+		t.rows = append(t.rows, row)
 	}
 	for _, ref := range r.referencesOf(f) {
-		t.row("pgbench", fmt.Sprintf("%s %d", ref.Protocol, ref.Clients),
+		t.rows = append(t.rows, []string{
+			"pgbench", fmt.Sprintf("%s %d", ref.Protocol, ref.Clients),
 			fmt.Sprintf("%.1f", ref.Seconds), fmt.Sprintf("%.0f", ref.OpsPerSecond), "-", millis(ref.Mean),
 			fmt.Sprint(ref.PeakConnections), fmt.Sprintf("%.1f", ref.MeanConnections), fmt.Sprint(ref.Errors), "-",
-			fmt.Sprintf("%.2f", ref.OpsPerSecond/best.OpsPerSecond))
+			fmt.Sprintf("%.2f", ref.OpsPerSecond/best.OpsPerSecond),
+		})
 	}
-	t.Flush()
-	fmt.Fprintln(w, "\nwaited, worked: mean time of an operation before and after it had its connection or permit")
-	fmt.Fprintln(w)
+	return t
 }
 
-func (r *Report) printLatencies(w io.Writer, f Form) {
-	t := newTable(w)
-	t.row("driver", "strategy", "read p50", "p95", "p99", "max", "write p50", "p95", "p99", "max")
+func (r *Report) latencies(f Form) table {
+	t := table{
+		heads:   []string{"driver", "strategy", "read p50", "p95", "p99", "max", "write p50", "p95", "p99", "max"},
+		caption: "latency in ms as the caller sees it, waiting included, of the operations that succeeded",
+	}
 	for _, run := range r.runsOf(f) {
-		var cells []string
+		row := []string{string(run.Driver), string(run.Strategy)}
 		for _, l := range []Latency{run.Read, run.Write} {
-			cells = append(cells, millis(l.P50), millis(l.P95), millis(l.P99), millis(l.Max))
+			row = append(row, millis(l.P50), millis(l.P95), millis(l.P99), millis(l.Max))
 		}
-		t.row(string(run.Driver), string(run.Strategy), cells...)
+		t.rows = append(t.rows, row)
 	}
-	t.Flush()
-	fmt.Fprintln(w, "\nlatency in ms as the caller sees it, waiting included, of the operations that succeeded")
-	fmt.Fprintln(w)
+	return t
 }
 
-func printFailures(w io.Writer, runs []Run) {
-	any := false
+// failures returns a line for each kind of failure of each run.
+func failures(runs []Run) (lines []string) {
 	for _, run := range runs {
 		for _, kind := range slices.Sorted(maps.Keys(run.ErrorsByKind)) {
-			fmt.Fprintf(w, "%s %s: %d × %s\n", run.Driver, run.Strategy, run.ErrorsByKind[kind], kind)
-			any = true
+			lines = append(lines, fmt.Sprintf("%s %s: %d × %s", run.Driver, run.Strategy, run.ErrorsByKind[kind], kind))
 		}
 		if run.Unknown > 0 {
-			fmt.Fprintf(w, "%s %s: of these, %d writes may have been committed\n", run.Driver, run.Strategy, run.Unknown)
+			lines = append(lines, fmt.Sprintf("%s %s: of these, %d writes may have been committed", run.Driver, run.Strategy, run.Unknown))
 		}
 		if !run.Verified {
-			fmt.Fprintf(w, "%s %s: NOT WHAT WAS WRITTEN: %s\n", run.Driver, run.Strategy, run.Problem)
-			any = true
+			lines = append(lines, fmt.Sprintf("%s %s: NOT WHAT WAS WRITTEN: %s", run.Driver, run.Strategy, run.Problem))
 		}
 	}
-	if any {
-		fmt.Fprintln(w)
-	}
+	return lines
 }
 
 // millis formats milliseconds with about three digits.

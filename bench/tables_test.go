@@ -52,7 +52,7 @@ func TestVerify(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			ctx := t.Context()
-			if err := freshTables(ctx, b.admin.DB, Faithful); err != nil {
+			if err := b.tables.fresh(ctx, Faithful); err != nil {
 				t.Fatal(err)
 			}
 			for _, op := range plan {
@@ -67,7 +67,7 @@ func TestVerify(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			err := verify(ctx, b.admin.DB, plan, test.outcomes)
+			err := b.tables.verify(ctx, plan, test.outcomes)
 			switch {
 			case test.want == "" && err != nil:
 				t.Errorf("verify says %v", err)
@@ -81,16 +81,16 @@ func TestVerify(t *testing.T) {
 func TestDropTablesLeavesAloneWhatIsNotItsOwn(t *testing.T) {
 	b := openTest(t, Config{Ops: 10, Limit: 2})
 	ctx := t.Context()
-	if err := freshTables(ctx, b.admin.DB, Faithful); err != nil {
+	if err := b.tables.fresh(ctx, Faithful); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := b.admin.ExecContext(ctx, "CREATE TABLE "+schemaName+".precious (); CREATE TABLE public.a ()"); err != nil {
+	if _, err := b.admin.ExecContext(ctx, "CREATE TABLE "+DefaultSchema+".precious (); CREATE TABLE public.a ()"); err != nil {
 		t.Fatal(err)
 	}
-	if err := dropTables(ctx, b.admin.DB); err == nil {
+	if err := b.tables.drop(ctx); err == nil {
 		t.Error("the schema was dropped with a table of somebody else in it")
 	}
-	if _, err := b.admin.ExecContext(ctx, "DROP TABLE public.a, "+schemaName+".precious"); err != nil {
+	if _, err := b.admin.ExecContext(ctx, "DROP TABLE public.a, "+DefaultSchema+".precious"); err != nil {
 		t.Error(err)
 	}
 }

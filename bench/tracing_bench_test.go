@@ -46,7 +46,7 @@ func BenchmarkTracing(b *testing.B) {
 				b.Run(fmt.Sprintf("driver=%s/statement=%s/limit=%d/callers=%d/other=%s", d, s.name, limit, limit, other), func(b *testing.B) {
 					fresh(b, bench, Idiomatic)
 					fill(b, bench, halfway)
-					dsn, err := d.connectionString(bench.config.DSN, Faithful)
+					dsn, err := d.connectionString(bench.config.DSN, DefaultSchema, Faithful)
 					if err != nil {
 						b.Fatal(err)
 					}

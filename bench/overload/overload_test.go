@@ -68,8 +68,12 @@ func TestMeasure(t *testing.T) {
 		}
 	}
 	folder := filepath.Join(t.TempDir(), "out")
-	if err := report.Write(folder); err != nil {
+	files, err := report.Write(folder)
+	if err != nil {
 		t.Fatal(err)
+	}
+	if len(files) != 3 {
+		t.Errorf("files %q", files)
 	}
 	for _, name := range []string{"goodput.svg", "classes.svg"} {
 		if text, err := os.ReadFile(filepath.Join(folder, name)); err != nil || !strings.Contains(string(text), "<svg") {

@@ -1,6 +1,7 @@
 package overload
 
 import (
+	"bytes"
 	"fmt"
 	"image/color"
 	"os"
@@ -10,7 +11,8 @@ import (
 	"gonum.org/v1/plot/plotter"
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
-	"gonum.org/v1/plot/vg/vgsvg"
+
+	"github.com/poolgate/poolgate/bench/internal/chart"
 )
 
 // The size of a panel. There is one for each workload, side by side.
@@ -19,44 +21,60 @@ const (
 	panelHeight = 10 * vg.Centimeter
 )
 
-// Colours that those who cannot tell red from green can tell apart.
+// Colours that people with colour-vision deficiencies can tell apart.
 var wayColors = map[Way]color.Color{
 	Pool:      color.RGBA{0xD5, 0x5E, 0x00, 0xFF},
 	Semaphore: color.RGBA{0x00, 0x72, 0xB2, 0xFF},
 	Gate:      color.RGBA{0x00, 0x9E, 0x73, 0xFF},
 }
 
-func (r *Report) plot(folder string) error {
-	var goodput, web []*plot.Plot
+// plot draws the pictures into folder, those that there are runs for, and
+// returns their paths.
+func (r *Report) plot(folder string) (files []string, err error) {
+	var goodput, web []*chart.Panel
 	for _, c := range r.Servers {
 		if len(r.runs(c.Workload, false)) > 0 {
 			p, err := r.goodputPanel(c)
 			if err != nil {
-				return fmt.Errorf("overload: drawing the goodput: %w", err)
+				return nil, fmt.Errorf("overload: drawing the goodput: %w", err)
 			}
 			goodput = append(goodput, p)
 		}
 		if len(r.web(c.Workload)) > 0 {
 			p, err := r.webPanel(c)
 			if err != nil {
-				return fmt.Errorf("overload: drawing the web's latency: %w", err)
+				return nil, fmt.Errorf("overload: drawing the web's latency: %w", err)
 			}
 			web = append(web, p)
 		}
 	}
-	if err := save(goodput, filepath.Join(folder, "goodput.svg")); err != nil {
-		return err
+	for _, p := range []struct {
+		name   string
+		panels []*chart.Panel
+	}{{"goodput.svg", goodput}, {"classes.svg", web}} {
+		if len(p.panels) == 0 {
+			continue
+		}
+		var svg bytes.Buffer
+		if err := (chart.Picture{Width: panelWidth, Height: panelHeight, Panels: p.panels, SideBySide: true}).SVG(&svg); err != nil {
+			return files, fmt.Errorf("overload: drawing %s: %w", p.name, err)
+		}
+		name := filepath.Join(folder, p.name)
+		if err := os.WriteFile(name, svg.Bytes(), 0o644); err != nil {
+			return files, err
+		}
+		files = append(files, name)
 	}
-	return save(web, filepath.Join(folder, "classes.svg"))
+	return files, nil
 }
 
 // goodputPanel draws what is answered in time over what is offered.
-func (r *Report) goodputPanel(c Capability) (*plot.Plot, error) {
-	p := newPanel(fmt.Sprintf("%s: answered within %v", c.Workload, r.Deadline))
+func (r *Report) goodputPanel(c Capability) (*chart.Panel, error) {
+	p := chart.New(fmt.Sprintf("%s: answered within %v", c.Workload, r.Deadline))
 	p.X.Label.Text = "offered, multiple of what the server can do"
 	p.Y.Label.Text = "answered in time, of what the server can do"
 	p.X.Scale, p.X.Tick.Marker = plot.LogScale{}, multiples(r.multiples(c.Workload))
-	p.Y.Min, p.Y.Max = 0, 1.2
+	chart.Linear(&p.Y, 1.2)
 	for _, way := range r.Ways {
 		var points plotter.XYs
 		for _, run := range r.runs(c.Workload, false) {
@@ -77,11 +95,11 @@ func (r *Report) goodputPanel(c Capability) (*plot.Plot, error) {
 }
 
 // webPanel draws the web's 99th percentile, alone and beside a batch.
-func (r *Report) webPanel(c Capability) (*plot.Plot, error) {
+func (r *Report) webPanel(c Capability) (*chart.Panel, error) {
 	const barWidth = 18
-	p := newPanel(fmt.Sprintf("%s: the web at %g×, alone and beside a batch", c.Workload, r.WebShare))
+	p := chart.New(fmt.Sprintf("%s: the web at %g×, alone and beside a batch", c.Workload, r.WebShare))
 	p.Y.Label.Text = "99th percentile, ms; the deadline if more were late"
-	p.Y.Min, p.Y.Max = 0, 1.25*r.Deadline.Seconds()*1000
+	chart.Linear(&p.Y, 1.1*r.Deadline.Seconds()*1000)
 	var names []string
 	values := map[Way]plotter.Values{}
 	for _, one := range r.web(c.Workload) {
@@ -118,7 +136,7 @@ func (r *Report) webPanel(c Capability) (*plot.Plot, error) {
 		text.Offset = vg.Point{X: bars.Offset, Y: vg.Points(2)}
 		p.Add(text)
 	}
-	p.NominalX(names...)
+	p.Nominal(names...)
 	return p, nil
 }
 
@@ -139,35 +157,4 @@ func (r *Report) multiples(w Workload) []float64 {
 		}
 	}
 	return all
-}
-
-func newPanel(title string) *plot.Plot {
-	p := plot.New()
-	p.Title.Text = title
-	p.Title.Padding = vg.Points(8)
-	p.BackgroundColor = color.White
-	p.Legend.Top = true
-	p.Add(plotter.NewGrid())
-	return p
-}
-
-// save draws the panels side by side, if there are any.
-func save(panels []*plot.Plot, name string) error {
-	if len(panels) == 0 {
-		return nil
-	}
-	canvas := vgsvg.New(panelWidth*vg.Length(len(panels)), panelHeight)
-	tiles := draw.Tiles{Rows: 1, Cols: len(panels), PadX: vg.Points(16), PadRight: vg.Points(8)}
-	for i, cell := range plot.Align([][]*plot.Plot{panels}, tiles, draw.New(canvas))[0] {
-		panels[i].Draw(cell)
-	}
-	file, err := os.Create(name)
-	if err != nil {
-		return err
-	}
-	if _, err := canvas.WriteTo(file); err != nil {
-		file.Close()
-		return err
-	}
-	return file.Close()
 }

@@ -182,18 +182,24 @@ func (r *Report) printWeb(w io.Writer, c Capability) {
 	fmt.Fprintln(w)
 }
 
-// Write writes report.json and the pictures into a folder, which it makes if it
-// is not there.
-func (r *Report) Write(folder string) error {
+// Write writes the report into the folder, which it creates if need be: as JSON
+// and as pictures. It returns the paths of the files, and replaces those of an
+// earlier report. A report without runs is not written, and replaces nothing.
+func (r *Report) Write(folder string) (files []string, err error) {
+	if len(r.Runs) == 0 {
+		return nil, nil
+	}
 	if err := os.MkdirAll(folder, 0o755); err != nil {
-		return err
+		return nil, err
 	}
 	text, err := json.MarshalIndent(r, "", "\t")
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if err := os.WriteFile(filepath.Join(folder, "report.json"), append(text, '\n'), 0o644); err != nil {
-		return err
+	name := filepath.Join(folder, "report.json")
+	if err := os.WriteFile(name, append(text, '\n'), 0o644); err != nil {
+		return nil, err
 	}
-	return r.plot(folder)
+	pictures, err := r.plot(folder)
+	return append([]string{name}, pictures...), err
 }

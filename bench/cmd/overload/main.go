@@ -10,11 +10,12 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"path/filepath"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/pflag"
 
+	"github.com/poolgate/poolgate/bench/internal/outdir"
 	"github.com/poolgate/poolgate/bench/overload"
 	"github.com/poolgate/poolgate/internal/testing/pgserver"
 )
@@ -41,7 +42,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	context.AfterFunc(ctx, stop) // who asks twice does not want it to end cleanly
+	context.AfterFunc(ctx, stop) // a second signal ends it at once
 	switch err := measure(ctx, o, stdout, stderr); {
 	case err == nil:
 		return 0
@@ -54,8 +55,12 @@ func run(args []string, stdout, stderr io.Writer) int {
 	}
 }
 
-// measure prints and writes what it has even if it comes to an early end.
+// measure does everything. If it ends early, it prints and writes the runs that
+// it has.
 func measure(ctx context.Context, o options, stdout, stderr io.Writer) (err error) {
+	if err := outdir.Check(o.out); err != nil {
+		return err
+	}
 	if o.config.DSN == "" {
 		server, err := pgserver.Start(ctx, pgserver.Config{})
 		if err != nil {
@@ -75,12 +80,16 @@ func measure(ctx context.Context, o options, stdout, stderr io.Writer) (err erro
 				r.Workload, r.Way, r.Multiple, q.Class, q.Rate, q.Goodput)
 		}
 	})
+	if len(report.Runs) == 0 {
+		fmt.Fprintln(stderr, "no run has ended, so there is no report")
+		return failed
+	}
 	if err := report.Print(stdout); err != nil {
 		return err
 	}
-	if err := report.Write(o.out); err != nil {
-		return err
+	files, err := report.Write(o.out)
+	if len(files) > 0 {
+		fmt.Fprintf(stdout, "\nwritten:\n  %s\n", strings.Join(files, "\n  "))
 	}
-	fmt.Fprintf(stdout, "\nwritten to %s\n", filepath.Join(o.out, "report.json, goodput.svg, classes.svg"))
-	return failed
+	return errors.Join(failed, err)
 }

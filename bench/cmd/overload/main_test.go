@@ -20,7 +20,7 @@ func TestCommand(t *testing.T) {
 	if code := run(args, &stdout, &stderr); code != 0 {
 		t.Fatalf("exit code %d: %s", code, &stderr)
 	}
-	for _, want := range []string{"pg_sleep", "gate", "alone", "written to"} {
+	for _, want := range []string{"pg_sleep", "gate", "alone", "written:"} {
 		if !strings.Contains(stdout.String(), want) {
 			t.Errorf("%q is not in\n%s", want, &stdout)
 		}
@@ -45,6 +45,7 @@ func TestCommandFails(t *testing.T) {
 		{"argument", []string{"now"}, exitUsage, "now"},
 		{"quick and yet not", []string{"--quick", "--rates", "2"}, exitUsage, "--rates"},
 		{"bad value", []string{"--dsn", "postgres://me:hidden@127.0.0.1:1/x", "--web", "2"}, exitFailed, "WebShare"},
+		{"a file in place of the folder", []string{"--out", "main.go"}, exitFailed, "--out: "},
 		{"server not there", []string{"--dsn", "postgres://me:hidden@127.0.0.1:1/x?sslmode=disable"}, exitFailed, "127.0.0.1"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

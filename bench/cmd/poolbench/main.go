@@ -1,6 +1,6 @@
-// Command poolbench sends the article's 35,000 operations through a connection
-// pool in four ways, on two drivers, and shows what each of them did. Without
-// arguments it starts a PostgreSQL of its own; see poolbench -h.
+// Command poolbench sends the same reads and writes through a connection pool in
+// four ways, on two drivers, and compares them in a report. Without arguments it
+// starts a PostgreSQL of its own and takes about a minute; see poolbench -h.
 package main
 
 import (
@@ -10,12 +10,13 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"path/filepath"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/pflag"
 
 	"github.com/poolgate/poolgate/bench"
+	"github.com/poolgate/poolgate/bench/internal/outdir"
 	"github.com/poolgate/poolgate/internal/testing/pgserver"
 )
 
@@ -44,7 +45,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	context.AfterFunc(ctx, stop) // who asks twice does not want it to end cleanly
+	context.AfterFunc(ctx, stop) // a second signal ends it at once
 	switch err := benchmark(ctx, o, stdout, stderr); {
 	case err == nil:
 		return 0
@@ -57,9 +58,12 @@ func run(args []string, stdout, stderr io.Writer) int {
 	}
 }
 
-// benchmark does everything, and prints and writes what it has even if it
-// comes to an early end.
+// benchmark does everything. If it ends early, it prints and writes the runs
+// that it has.
 func benchmark(ctx context.Context, o options, stdout, stderr io.Writer) (err error) {
+	if err := outdir.Check(o.out); err != nil {
+		return err
+	}
 	config := o.config
 	binDir := ""
 	if config.DSN == "" {
@@ -85,6 +89,9 @@ func benchmark(ctx context.Context, o options, stdout, stderr io.Writer) (err er
 		}
 	}
 	b, err := bench.Open(ctx, config)
+	if errors.Is(err, bench.ErrOccupied) {
+		return fmt.Errorf("%w; choose another schema with --schema", err)
+	}
 	if err != nil {
 		return err
 	}
@@ -94,14 +101,18 @@ func benchmark(ctx context.Context, o options, stdout, stderr io.Writer) (err er
 	fmt.Fprintf(stderr, "PostgreSQL %s, %d operations in each run, seed %d\n", b.Server().Version, config.Ops, config.Seed)
 	failed := measure(ctx, b, o, pgbench, report, stderr)
 	report.Interrupted = ctx.Err() != nil
+	if len(report.Runs) == 0 {
+		fmt.Fprintln(stderr, "no run has ended, so there is no report")
+		return failed
+	}
 	if err := report.Print(stdout); err != nil {
 		return err
 	}
-	if err := report.Write(o.out); err != nil {
-		return err
+	files, err := report.Write(o.out)
+	if len(files) > 0 {
+		fmt.Fprintf(stdout, "\nwritten:\n  %s\n", strings.Join(files, "\n  "))
 	}
-	fmt.Fprintf(stdout, "\nwritten to %s\n", filepath.Join(o.out, "report.json, connections.svg, times.svg (and .png)"))
-	return failed
+	return errors.Join(failed, err)
 }
 
 // measure does all runs and puts them into the report. It stops at the first

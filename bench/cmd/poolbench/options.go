@@ -13,9 +13,9 @@ import (
 )
 
 const (
-	defaultOps   = 35000 // the article's number
-	quickDivisor = 10
-	defaultOTLP  = "http://localhost:4318"
+	fullOps     = 35000 // the article's number
+	defaultOps  = fullOps / 10
+	defaultOTLP = "http://localhost:4318"
 )
 
 // options is what the command line asks for.
@@ -44,16 +44,19 @@ Forms
   idiomatic   with that index, autocommit, one round trip for each operation
 
 Without --dsn, and unless the environment has POOLGATE_DSN, it starts a
-PostgreSQL of its own with 2000 connections and takes it down at the end. In a
-database that it is given, it works in the schema "poolbench", in the tables a
-and b, which it drops at the end.
+PostgreSQL of its own with 2000 connections and stops it at the end. In the
+database of --dsn it works in the tables a and b of --schema, and drops them at
+the end. It never drops a table that it did not create.
+
+The report is written to --out: as a page (report.html), as JSON, and as pictures.
 
 Examples
-  poolbench                                     the article's 35,000 operations
-  poolbench --quick --form both --reference     a tenth, both forms, beside pgbench
+  poolbench                                 3,500 operations, about a minute
+  poolbench --full                          the article's 35,000, about ten minutes
+  poolbench --reference                     compared with pgbench
   poolbench --drivers pgx --strategies semaphore,chunked --limit 20
   poolbench --dsn postgres://me@db.example/test --ops 5000
-  poolbench --quick --strategies semaphore --otlp  traces of one in a hundred operations
+  poolbench --strategies semaphore --otlp   traces of one in a hundred operations
 
 Flags
 `
@@ -69,17 +72,18 @@ func parse(args []string, stderr io.Writer) (options, error) {
 
 	flags.IntVar(&o.config.Ops, "ops", defaultOps, "operations in each run, reads and writes half and half")
 	flags.IntVar(&o.config.Limit, "limit", 40, "permits of the semaphore, and size of the waves")
-	flags.IntVar(&o.config.MaxOpen, "max-open", defaultMaxOpen, "connections that the unbounded strategy may open; 0 for any\nnumber, which is what database/sql does by itself")
+	flags.IntVar(&o.config.MaxOpen, "max-open", defaultMaxOpen, "connections that the unbounded strategy may open; 0 for any\nnumber, which is the default of database/sql")
 	drivers := flags.StringSlice("drivers", names(bench.Drivers()), "drivers to run on")
 	strategies := flags.StringSlice("strategies", names(bench.Strategies()), "strategies to run")
-	form := flags.String("form", string(bench.Faithful), "faithful, idiomatic or both")
+	form := flags.String("form", "both", "faithful, idiomatic or both")
 	flags.StringVar(&o.config.DSN, "dsn", "", "server to use, a postgres:// URL or a list of key=value")
+	flags.StringVar(&o.config.Schema, "schema", bench.DefaultSchema, "schema to work in, created if need be")
 	flags.Uint64Var(&o.config.Seed, "seed", 0, "seed of the workload; without it a random one, which is printed")
-	flags.StringVar(&o.out, "out", "poolbench-out", "folder for report.json and the pictures")
-	quick := flags.Bool("quick", false, fmt.Sprintf("a tenth of the operations: --ops %d", defaultOps/quickDivisor))
-	flags.BoolVar(&o.reference, "reference", false, "add rows by pgbench with the same statements: what a client can\nat best get")
+	flags.StringVar(&o.out, "out", "poolbench-out", "folder for the report")
+	full := flags.Bool("full", false, fmt.Sprintf("the article's number of operations: --ops %d", fullOps))
+	flags.BoolVar(&o.reference, "reference", false, "add runs of pgbench with the same statements, as an upper bound\nfor any client")
 
-	flags.StringVar(&o.otlp, "otlp", "", "send traces by OTLP over HTTP, to Jaeger for instance; they cost time.\n--otlp=URL if it is not at "+defaultOTLP)
+	flags.StringVar(&o.otlp, "otlp", "", "send traces by OTLP over HTTP, for example to Jaeger; this costs\ntime. --otlp=URL if it is not at "+defaultOTLP)
 	flags.Lookup("otlp").NoOptDefVal = defaultOTLP
 	flags.Float64Var(&o.sample, "otlp-sample", 0.01, "share of the operations that --otlp sends")
 
@@ -89,11 +93,11 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	if flags.NArg() > 0 {
 		return o, fmt.Errorf("unexpected argument %q", flags.Arg(0))
 	}
-	if *quick {
+	if *full {
 		if flags.Changed("ops") {
-			return o, fmt.Errorf("--quick and --ops exclude each other")
+			return o, fmt.Errorf("--full and --ops exclude each other")
 		}
-		o.config.Ops = defaultOps / quickDivisor
+		o.config.Ops = fullOps
 	}
 	if !flags.Changed("seed") {
 		o.config.Seed = uint64(rand.Uint32()) // short enough to be typed again

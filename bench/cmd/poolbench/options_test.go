@@ -13,12 +13,12 @@ import (
 )
 
 func TestOptions(t *testing.T) {
-	t.Run("without arguments it is the article's benchmark", func(t *testing.T) {
+	t.Run("without arguments it is a tenth of the article's benchmark", func(t *testing.T) {
 		o, err := parse(nil, &strings.Builder{})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if o.config.Ops != 35000 || o.config.Limit != 40 || o.config.DSN != "" {
+		if o.config.Ops != 3500 || o.config.Limit != 40 || o.config.DSN != "" {
 			t.Errorf("%+v", o.config)
 		}
 		if !slices.Equal(o.drivers, bench.Drivers()) || !slices.Equal(o.strategies, bench.Strategies()) {
@@ -39,8 +39,8 @@ func TestOptions(t *testing.T) {
 			}
 		}
 	})
-	t.Run("quick is a tenth", func(t *testing.T) {
-		if o, err := parse([]string{"--quick"}, &strings.Builder{}); err != nil || o.config.Ops != 3500 {
+	t.Run("full is the article's benchmark", func(t *testing.T) {
+		if o, err := parse([]string{"--full"}, &strings.Builder{}); err != nil || o.config.Ops != 35000 {
 			t.Errorf("%d, %v", o.config.Ops, err)
 		}
 	})
@@ -60,7 +60,7 @@ func TestOptions(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, want := range []string{"--ops", "--limit", "--max-open", "--drivers", "--strategies", "--form", "--dsn",
-			"--seed", "--out", "--quick", "--reference", "Examples", "sequential", "idiomatic"} {
+			"--seed", "--out", "--full", "--schema", "--reference", "Examples", "sequential", "idiomatic"} {
 			if !strings.Contains(out.String(), want) {
 				t.Errorf("no %s in\n%s", want, &out)
 			}
@@ -82,7 +82,7 @@ func TestOptionsRefuse(t *testing.T) {
 		{"--form orm", `--form: unknown "orm"; choose from faithful, idiomatic, or both`},
 		{"--out=", "--out must name a folder"},
 		{"--seed -1", "--seed"},
-		{"--quick --ops 10", "--quick and --ops exclude each other"},
+		{"--full --ops 10", "--full and --ops exclude each other"},
 		{"--parallel", "unknown flag: --parallel"},
 		{"semaphore", `unexpected argument "semaphore"`},
 	} {

@@ -15,9 +15,9 @@ import (
 
 const refresh = 100 * time.Millisecond
 
-// weight says about how long a run takes in comparison to others, from which
-// the time left is guessed. They are seconds for the default number of
-// operations, measured on two cores.
+// weight returns about how long a run takes in comparison to others, from which
+// the time left is estimated. The weights are seconds for 35,000 operations,
+// measured on two cores.
 func weight(c bench.Case) int {
 	switch {
 	case c.Form == bench.Faithful && c.Strategy == bench.Sequential:
