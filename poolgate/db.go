@@ -134,7 +134,8 @@ func OpenDB(c driver.Connector, config Config) (*DB, error) {
 // the limit is higher than inner's MaxOpenConns, which could then never be
 // reached: waiters would leave the gate's queue only to wait in the pool's. If
 // MaxOpenConns leaves less besides the limit than the lane out of band has by
-// default, the lane is as large as that, or there is none.
+// default, the lane is as large as that, or there is none. For a pool of pgx's
+// stdlib.OpenDBFromPool the same holds for MaxConns of the *pgxpool.Pool.
 //
 // Calls on inner itself pass no gate.
 //
@@ -184,7 +185,7 @@ func (db *DB) open() {
 // adaptiveMax is the highest limit that inner and a lane out of band have
 // connections for; 0 if that is not known.
 func adaptiveMax(inner *sql.DB, config gate.Config) int {
-	most := inner.Stats().MaxOpenConnections
+	most, _ := maxOpen(inner)
 	switch {
 	case most == 0:
 		return 0
@@ -199,7 +200,7 @@ func adaptiveMax(inner *sql.DB, config gate.Config) int {
 // spareLane is the size of the lane out of band that leaves all permits of the
 // limit a connection of inner, where that is less than the gate's default.
 func spareLane(inner *sql.DB, limit int) int {
-	most := inner.Stats().MaxOpenConnections
+	most, _ := maxOpen(inner)
 	switch spare := most - limit; {
 	case most == 0 || spare >= max(1, limit/4):
 		return 0
@@ -250,16 +251,17 @@ func (db *DB) mayBe(name string, limit int) error {
 	if db.inner == nil {
 		return nil
 	}
-	most, lane := db.inner.Stats().MaxOpenConnections, max(0, db.config.Gate.OutOfBand)
+	most, setting := maxOpen(db.inner)
+	lane := max(0, db.config.Gate.OutOfBand)
 	switch {
 	case most == 0 || limit+lane <= most:
 		return nil
 	case lane > 0:
-		return fmt.Errorf("poolgate: %s is %d and Config.Gate.OutOfBand %d, but the inner pool's MaxOpenConns is %d; "+
-			"lower the one or raise the other", name, limit, lane, most)
+		return fmt.Errorf("poolgate: %s is %d and Config.Gate.OutOfBand %d, but %s is %d; "+
+			"lower the one or raise the other", name, limit, lane, setting, most)
 	}
-	return fmt.Errorf("poolgate: %s is %d, but the inner pool's MaxOpenConns is %d; "+
-		"lower the one or raise the other", name, limit, most)
+	return fmt.Errorf("poolgate: %s is %d, but %s is %d; "+
+		"lower the one or raise the other", name, limit, setting, most)
 }
 
 // fit has as many connections kept as the gate can use.

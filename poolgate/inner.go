@@ -33,6 +33,31 @@ func hasMaxIdle(db *sql.DB) bool {
 	return n.IsValid() && n.CanInt() && n.Int() != 0
 }
 
+// maxOpen returns how many connections db can have in use at once, or 0 if that
+// is not known to be limited, and the setting that says so. Besides its
+// MaxOpenConns that can be the size of a *pgxpool.Pool behind pgx's
+// stdlib.OpenDBFromPool, which no method gives away.
+func maxOpen(db *sql.DB) (most int, setting string) {
+	most, setting = db.Stats().MaxOpenConnections, "the inner pool's MaxOpenConns"
+	v := reflect.ValueOf(db).Elem()
+	for _, name := range []string{"connector", "pool", "maxConns"} {
+		if v.Kind() != reflect.Struct {
+			return most, setting
+		}
+		v = v.FieldByName(name)
+		for v.Kind() == reflect.Interface || v.Kind() == reflect.Pointer {
+			v = v.Elem()
+		}
+	}
+	if !v.IsValid() || !v.CanInt() || v.Int() <= 0 {
+		return most, setting
+	}
+	if n := int(v.Int()); most == 0 || n < most {
+		return n, "MaxConns of the pgxpool behind the inner pool"
+	}
+	return most, setting
+}
+
 // configure makes the settings that config has.
 func (p *innerPool) configure(config Config) {
 	if config.MaxIdle != 0 {

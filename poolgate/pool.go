@@ -35,7 +35,7 @@ type pool struct {
 	settled     chan struct{} // closed when no connection is being closed; nil if nobody waits
 	closeErr    error         // of a connection that was closed with the pool
 	timer       *time.Timer   // calls tend
-	armed       bool          // it will
+	tendAt      time.Time     // when it will; zero if it will not
 	stat        sql.DBStats   // its counters
 }
 
@@ -154,7 +154,7 @@ func (p *pool) giveBack(c *connection) bool {
 		c.idleSince = time.Now()
 	}
 	p.idle = append(p.idle, c)
-	if !p.armed && (p.maxIdleTime > 0 || p.maxLifetime > 0) {
+	if p.maxIdleTime > 0 || p.maxLifetime > 0 {
 		p.arm(p.due(c))
 	}
 	return true
@@ -210,19 +210,18 @@ func (p *pool) shut(c *connection, count *int) {
 	err = c.driver.Close()
 }
 
-// arm has tend called after d. It is called with p.mu held.
+// arm has tend called after d at the latest. It is called with p.mu held.
 func (p *pool) arm(d time.Duration) {
+	at := time.Now().Add(max(0, d))
 	switch {
-	case p.closed:
+	case p.closed, !p.tendAt.IsZero() && !at.Before(p.tendAt):
 		return
 	case p.timer == nil:
 		p.timer = time.AfterFunc(max(0, d), p.tend)
-	case p.armed && d > 0: // tend looks for itself
-		return
 	default:
 		p.timer.Reset(max(0, d))
 	}
-	p.armed = true
+	p.tendAt = at
 }
 
 // due returns in how long c has to be closed if it stays idle.
@@ -244,7 +243,7 @@ const retryOpening = time.Second
 // there should be at least.
 func (p *pool) tend() {
 	p.mu.Lock()
-	p.armed = false
+	p.tendAt = time.Time{}
 	if p.maxIdleTime > 0 || p.maxLifetime > 0 {
 		next := time.Duration(-1)
 		p.idle = slices.DeleteFunc(p.idle, func(c *connection) bool {
@@ -267,13 +266,10 @@ func (p *pool) tend() {
 			p.arm(next)
 		}
 	}
-	missing := min(p.minOpen, p.fitting) - p.open
-	closed := p.closed
 	p.mu.Unlock()
-	for ; missing > 0 && !closed; missing-- {
+	for p.isShort() {
 		if !p.warm() {
 			p.mu.Lock()
-			p.armed = false
 			p.arm(retryOpening)
 			p.mu.Unlock()
 			return
@@ -281,7 +277,14 @@ func (p *pool) tend() {
 	}
 }
 
-// warm opens a connection for whoever comes next.
+// isShort reports whether there should be more connections.
+func (p *pool) isShort() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return !p.closed && p.open < min(p.minOpen, p.fitting)
+}
+
+// warm opens a connection for the next caller.
 func (p *pool) warm() (ok bool) {
 	ctx, cancel := context.WithTimeout(p.background, warmPatience)
 	defer cancel()
