@@ -9,7 +9,7 @@ import (
 	"github.com/poolgate/poolgate/tracing"
 )
 
-func TestMain(m *testing.M) { pgserver.Main(m) }
+func TestMain(m *testing.M) { pgserver.MainWithExamples(m) }
 
 type (
 	view = traced.View

@@ -14,7 +14,7 @@ import (
 	"github.com/poolgate/poolgate/poolgate"
 )
 
-func TestMain(m *testing.M) { pgserver.Main(m) }
+func TestMain(m *testing.M) { pgserver.MainWithExamples(m) }
 
 func TestConformance(t *testing.T) { conformance.Run(t, suite{}) }
 

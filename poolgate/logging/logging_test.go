@@ -20,7 +20,7 @@ import (
 	"github.com/poolgate/poolgate/poolgate/logging"
 )
 
-func TestMain(m *testing.M) { pgserver.Main(m) }
+func TestMain(m *testing.M) { pgserver.MainWithExamples(m) }
 
 // lines is what was written, as JSON.
 type lines struct {

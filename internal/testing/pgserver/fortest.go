@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"strings"
@@ -52,19 +53,14 @@ var shared struct {
 // stops the server; without Main it stops when the test binary has ended.
 func ForTest(t testing.TB) *Server {
 	t.Helper()
-	shared.Lock()
-	defer shared.Unlock()
-	if !shared.tried {
-		shared.tried = true
-		shared.server, shared.err = Start(context.Background(), testConfig)
-	}
+	server, err := startShared()
 	switch {
-	case shared.err == nil:
-		return shared.server
-	case errors.Is(shared.err, ErrUnavailable) && os.Getenv(EnvRequire) != "1":
-		t.Skip(shared.err)
+	case err == nil:
+		return server
+	case errors.Is(err, ErrUnavailable) && os.Getenv(EnvRequire) != "1":
+		t.Skip(err)
 	default:
-		t.Fatal(shared.err)
+		t.Fatal(err)
 	}
 	return nil
 }
@@ -79,6 +75,40 @@ func Main(m *testing.M) {
 		code = max(code, 1)
 	}
 	os.Exit(code)
+}
+
+// EnvExamples names the environment variable in which [MainWithExamples] passes
+// the DSN of the server.
+const EnvExamples = "DATABASE_URL"
+
+// MainWithExamples is [Main] for a package whose examples need a server. It starts
+// the server first, and sets the environment variable DATABASE_URL to its DSN.
+// Where there is no PostgreSQL it leaves the examples out.
+func MainWithExamples(m *testing.M) {
+	flag.Parse()
+	server, err := startShared()
+	switch {
+	case err == nil:
+		os.Setenv(EnvExamples, server.DSN())
+	case errors.Is(err, ErrUnavailable) && os.Getenv(EnvRequire) != "1":
+		if skip := flag.Lookup("test.skip"); skip.Value.String() == "" {
+			skip.Value.Set("^Example")
+		}
+	default:
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	Main(m)
+}
+
+func startShared() (*Server, error) {
+	shared.Lock()
+	defer shared.Unlock()
+	if !shared.tried {
+		shared.tried = true
+		shared.server, shared.err = Start(context.Background(), testConfig)
+	}
+	return shared.server, shared.err
 }
 
 func closeShared() error {
