@@ -63,6 +63,9 @@
 //
 //   - a panic out of the driver's Rows, or out of the Value method of an
 //     argument, leaves the connection checked out, and its permit too;
+//   - a panic out of the Scan method of a destination, inside of sql.Rows.Scan or
+//     sql.Row.Scan, leaves the rows locked: Close and the end of the context wait
+//     for good. Package rows calls such methods outside of sql.Rows.Scan;
 //   - a panic as a connection is made, reset or closed gives the permit back,
 //     but the inner pool of Wrap counts that connection as in use from then on;
 //   - after a panic in the Query of an sql.Conn or an sql.Tx, the permit is back,

@@ -20,6 +20,9 @@ import (
 type array struct {
 	text []byte
 	to   kind // of the elements
+
+	n, nulls int // how many elements there are, and how many of them are NULL
+	null     int // the first of these
 }
 
 // A kind is what the values of a column are, as far as their text depends on
@@ -38,6 +41,7 @@ func (k kind) json() bool { return k.Element == "json" || k.Element == "jsonb" }
 // array, or anything for JSON.
 func (a *array) add(v any) error {
 	a.comma()
+	a.n++
 	converted, err := driver.DefaultParameterConverter.ConvertValue(v)
 	if err == nil {
 		if _, ok := converted.([]byte); ok && a.to.Array && !isValuer(v) {
@@ -85,7 +89,7 @@ func (a *array) addValue(original any, v driver.Value) error {
 	start := len(a.text)
 	switch v := v.(type) {
 	case nil:
-		a.text = append(a.text, "NULL"...)
+		a.addNull()
 		return nil
 	case int64:
 		if d, ok := duration(original); ok && a.to.Element == "interval" {
@@ -114,7 +118,7 @@ func (a *array) addValue(original any, v driver.Value) error {
 	case []byte:
 		switch {
 		case v == nil:
-			a.text = append(a.text, "NULL"...)
+			a.addNull()
 			return nil
 		case a.to.Element == "bytea":
 			a.quote(`\x` + hex.EncodeToString(v))
@@ -128,6 +132,13 @@ func (a *array) addValue(original any, v driver.Value) error {
 		return a.ambiguous(original)
 	}
 	return nil
+}
+
+func (a *array) addNull() {
+	a.text = append(a.text, "NULL"...)
+	if a.nulls++; a.nulls == 1 {
+		a.null = a.n - 1
+	}
 }
 
 // agreed reports whether all drivers send original as this text. Those of them

@@ -72,9 +72,16 @@ func InsertMany[Out, In any](ctx context.Context, q Queryer, table string, in []
 	if err != nil {
 		return nil, err
 	}
-	args, err := from.arrays(in)
+	arrays, err := from.arrays(in)
 	if err != nil {
 		return nil, err
+	}
+	if err := refuseNull[Out](returned, from.columns, arrays); err != nil {
+		return nil, err
+	}
+	args := make([]any, len(arrays))
+	for i := range arrays {
+		args[i] = arrays[i].String()
 	}
 	out, err = Collect[Out](ctx, q, query, args...)
 	if err == nil && len(out) != len(in) {
@@ -107,6 +114,23 @@ func returnedBy[Out any](t table) ([]column, error) {
 		return nil, fmt.Errorf("rows: a %v takes one column, and the primary key of %s has %d: use a struct", typ, t[0].Table, len(returned))
 	}
 	return returned, nil
+}
+
+// refuseNull returns an error for what Out could not be read from, so that it
+// comes before the rows are stored.
+func refuseNull[Out any](returned, given []column, arrays []array) error {
+	t, err := newTarget[Out](table(returned).names())
+	if err != nil {
+		return err
+	}
+	defer t.release()
+	for i, c := range returned {
+		j := slices.IndexFunc(given, func(g column) bool { return g.Name == c.Name })
+		if j >= 0 && arrays[j].nulls > 0 && !isNullable(reflect.TypeOf(t.dest[i]).Elem()) {
+			return fmt.Errorf("rows: InsertMany: row %d: %w", arrays[j].null, t.columnError(i, ErrNull))
+		}
+	}
+	return nil
 }
 
 // found returns the columns of t for which value has a place, and their places.
@@ -191,7 +215,7 @@ func (s *source[In]) refuseUnstored(value reflect.Value, path, table string) err
 }
 
 // arrays returns the rows of in as one array per column.
-func (s *source[In]) arrays(in []In) ([]any, error) {
+func (s *source[In]) arrays(in []In) ([]array, error) {
 	arrays := make([]array, len(s.columns))
 	for i, c := range s.columns {
 		arrays[i].to = c.kind
@@ -215,9 +239,5 @@ func (s *source[In]) arrays(in []In) ([]any, error) {
 			}
 		}
 	}
-	args := make([]any, len(arrays))
-	for i := range arrays {
-		args[i] = arrays[i].String()
-	}
-	return args, nil
+	return arrays, nil
 }

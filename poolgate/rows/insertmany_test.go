@@ -1,6 +1,7 @@
 package rows_test
 
 import (
+	"database/sql/driver"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -210,6 +211,46 @@ func TestInsertMany(t *testing.T) {
 				}
 			}
 		})
+		run("fields without size", func(t *testing.T, db *poolgate.DB) {
+			type none = nothingStored
+			exec(t, db, "CREATE TABLE sizeless (id serial PRIMARY KEY, a text, b int, c text)")
+			ids, err := rows.InsertMany[int](t.Context(), db, "sizeless", []struct {
+				A none
+				B int
+				C none
+			}{{B: 5}})
+			must(t, err)
+			got, err := rows.One[string](t.Context(), db, "SELECT a || b || c FROM sizeless WHERE id = $1", ids[0])
+			must(t, err)
+			equal(t, got, "nothing5nothing")
+			_, err = rows.InsertMany[int](t.Context(), db, "sizeless", []struct{ A none }{{}, {}})
+			must(t, err)
+			_, err = rows.InsertMany[int](t.Context(), db, "sizeless", []struct {
+				A none
+				X nothing
+			}{{}})
+			says(t, err, "rows: public.sizeless has no column for X: tag it with `db:\"-\"`, or say which columns to store")
+		})
+		run("NULL that Out cannot have is refused before it is stored", func(t *testing.T, db *poolgate.DB) {
+			type row struct {
+				ID   int
+				Tags []string
+				Name *string
+			}
+			exec(t, db, "CREATE TABLE nullable (id int PRIMARY KEY, tags text[], name text)")
+			_, err := rows.InsertMany[row](t.Context(), db, "nullable", []row{{1, []string{"a"}, nil}, {2, nil, nil}})
+			is(t, err, rows.ErrNull)
+			says(t, err, `rows: InsertMany: row 1: rows: column "tags" is NULL, which row.Tags ([]string) cannot be: make it a *[]string or a sql.Null[[]string], or use COALESCE`)
+			n, err := rows.One[int](t.Context(), db, "SELECT count(*) FROM nullable")
+			must(t, err)
+			equal(t, n, 0)
+			_, err = rows.InsertMany[int](t.Context(), db, "nullable", []row{{1, nil, nil}})
+			must(t, err)
+			want := []row{{3, []string{}, new("x")}, {4, []string{"a"}, nil}}
+			got, err := rows.InsertMany[row](t.Context(), db, "nullable", want)
+			must(t, err)
+			equal(t, got, want)
+		})
 		run("all are stored or none, and the server's error is returned", func(t *testing.T, db *poolgate.DB) {
 			_, err := rows.InsertMany[line](t.Context(), db, "lines", []line{{100, 1, "a"}, {100, 2, "b"}, {100, 1, "c"}})
 			equal(t, state(err), "23505")
@@ -285,3 +326,8 @@ func TestInsertMany(t *testing.T) {
 
 // Named is exported, so that a pointer to it can be embedded.
 type Named struct{ Name string }
+
+// A nothingStored has no size and is stored as text.
+type nothingStored struct{}
+
+func (nothingStored) Value() (driver.Value, error) { return "nothing", nil }

@@ -110,7 +110,7 @@ func isColumns(typ reflect.Type) bool {
 // isValue reports whether typ takes one column as a whole although it may be a
 // struct or a map.
 func isValue(typ reflect.Type) bool {
-	return typ == timeType || isScanner(reflect.PointerTo(typ))
+	return typ.Kind() == reflect.Struct && typ.ConvertibleTo(timeType) || isScanner(reflect.PointerTo(typ))
 }
 
 func isScanner(pointer reflect.Type) bool { return pointer.Implements(scannerType) }
@@ -166,9 +166,17 @@ func (m *mapper) refuseUnknown(typ reflect.Type) error {
 	return nil
 }
 
-// isSink reports whether dest is where scany has an unknown column go: of all
-// types that can be scanned only this one has no room for anything.
-func isSink(dest any) bool { return reflect.TypeOf(dest).Elem().Size() == 0 }
+// sinkType is the type of the pointer that scany has for an unknown column.
+var sinkType = func() reflect.Type {
+	c := &capture{columns: []string{"unknown"}}
+	if err := scany.NewRowScanner(c).Scan(new(struct{})); err != nil {
+		panic(err) // the API lets unknown columns pass
+	}
+	return reflect.TypeOf(c.dest[0])
+}()
+
+// isSink reports whether dest is where scany has an unknown column go.
+func isSink(dest any) bool { return reflect.TypeOf(dest) == sinkType }
 
 // dest returns where the columns of a row go in value, for sql.Rows.Scan.
 func (m *mapper) dest(value reflect.Value) ([]any, error) {
@@ -213,6 +221,9 @@ func (m *mapper) stays(value reflect.Value, dest []any) bool {
 // within reports whether pointer points into value.
 func within(value, pointer reflect.Value) bool {
 	start, p := value.Addr().Pointer(), pointer.Pointer()
+	if value.Type().Size() == 0 { // other fields may have its address
+		return p == start && (value.Type() == pointer.Type().Elem() || isColumns(value.Type()))
+	}
 	return p >= start && p-start < value.Type().Size()
 }
 

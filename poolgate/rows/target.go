@@ -18,7 +18,15 @@ type target[T any] struct {
 	value reflect.Value
 	into  *T // value as a *T; nil if T is a pointer to a struct
 
-	dest []any // for sql.Rows.Scan, one per column, within value where there is a field
+	dest []any // where the columns go, within value where there is a field
+
+	// scanned is dest as sql.Rows.Scan gets it. For the columns in assigned it
+	// has a pointer into values instead.
+	scanned  []any
+	assigned []int
+	values   []any
+	types    []string // of the columns, if the type of one of assigned matters
+	typed    bool
 
 	// mapper finds dest for value. Where dest does not stay the same, since
 	// value has structs behind pointers, it does so for each row.
@@ -32,7 +40,18 @@ func targetOf[T any](rs *sql.Rows) (*target[T], error) {
 	if err != nil {
 		return nil, err
 	}
-	return newTarget[T](columns)
+	t, err := newTarget[T](columns)
+	if err != nil || !t.typed {
+		return t, err
+	}
+	types, err := rs.ColumnTypes()
+	if err != nil {
+		return nil, err
+	}
+	for i, typ := range types {
+		t.types[i] = typ.DatabaseTypeName()
+	}
+	return t, nil
 }
 
 func newTarget[T any](columns []string) (*target[T], error) {
@@ -49,6 +68,7 @@ func newTarget[T any](columns []string) (*target[T], error) {
 	}
 	if !isColumns(t.value.Type()) && len(columns) == 1 {
 		t.dest = []any{t.value.Addr().Interface()}
+		t.arrange()
 		return t, t.refuseRawBytes()
 	}
 	m, err := newMapper(t.value.Type(), columns)
@@ -60,12 +80,39 @@ func newTarget[T any](columns []string) (*target[T], error) {
 	}
 	t.mapper = m
 	t.moving = !m.stays(t.value, t.dest)
+	t.arrange()
 	return t, t.refuseRawBytes()
+}
+
+// arrange decides which columns sql.Rows.Scan puts into dest itself.
+func (t *target[T]) arrange() {
+	t.scanned, t.values, t.types = make([]any, len(t.dest)), make([]any, len(t.dest)), make([]string, len(t.dest))
+	for i, d := range t.dest {
+		typ := reflect.TypeOf(d).Elem()
+		switch {
+		case isSink(d) || isDirect(typ):
+			t.scanned[i] = direct(d)
+		default:
+			t.scanned[i] = &t.values[i]
+			t.assigned = append(t.assigned, i)
+			t.typed = t.typed || isComposite(typ)
+		}
+	}
+}
+
+// move has scanned follow a dest that has changed.
+func (t *target[T]) move() {
+	for i, d := range t.dest {
+		if _, ok := t.scanned[i].(*any); !ok || t.scanned[i] != any(&t.values[i]) {
+			t.scanned[i] = direct(d)
+		}
+	}
 }
 
 // release keeps the target for the next query, without what is in it.
 func (t *target[T]) release() {
 	t.value.SetZero()
+	clear(t.values)
 	t.plan.targets.Put(t)
 }
 
@@ -76,9 +123,15 @@ func (t *target[T]) scan(rs *sql.Rows) (row T, err error) {
 		if t.dest, err = t.mapper.dest(t.value); err != nil {
 			return row, err
 		}
+		t.move()
 	}
-	if err := rs.Scan(t.dest...); err != nil {
+	if err := rs.Scan(t.scanned...); err != nil {
 		return row, t.explain(rs, err)
+	}
+	for _, i := range t.assigned {
+		if err := assign(reflect.ValueOf(t.dest[i]).Elem(), t.values[i], t.types[i]); err != nil {
+			return row, t.columnError(i, err)
+		}
 	}
 	if t.mapper != nil {
 		t.mapper.finish(t.value)
@@ -111,7 +164,7 @@ func (t *target[T]) explain(rs *sql.Rows, err error) error {
 	if failed := rs.Err(); failed != nil { // ctx ended
 		return failed
 	}
-	probe := make([]any, len(t.dest))
+	probe := make([]any, len(t.scanned))
 	for i := range probe {
 		probe[i] = new(any)
 	}
@@ -119,13 +172,13 @@ func (t *target[T]) explain(rs *sql.Rows, err error) error {
 		return err
 	}
 	for i, value := range slices.Clone(probe) {
-		probe[i] = t.dest[i]
+		probe[i] = t.scanned[i]
 		failed := rs.Scan(probe...)
 		probe[i] = value
 		if failed == nil {
 			continue
 		}
-		if *value.(*any) == nil && !isScanner(reflect.TypeOf(t.dest[i])) {
+		if *value.(*any) == nil && !isNullable(reflect.TypeOf(t.dest[i]).Elem()) {
 			return t.columnError(i, ErrNull)
 		}
 		if cause := errors.Unwrap(failed); cause != nil { // without the column, which we name
