@@ -1,11 +1,7 @@
 // Package promgate exports the metrics of gates to Prometheus, for programs that
 // use Prometheus' own client and not OpenTelemetry.
 //
-//	c, err := promgate.New(map[string]*gate.Gate{"orders": db.Gate()})
-//	if err != nil {
-//		return err
-//	}
-//	prometheus.MustRegister(c)
+//	prometheus.MustRegister(promgate.New(map[string]*gate.Gate{"orders": db.Gate()}))
 //
 // The metrics have the names and labels that package tracing's have once
 // OpenTelemetry's exporter has brought them to Prometheus, so the dashboard and

@@ -52,15 +52,11 @@ var _ prometheus.Collector = (*Collector)(nil)
 
 // New returns a collector of gates by name. It observes them from now on for the
 // histograms, which costs less than a microsecond for each permit, see BenchmarkAcquire; everything else is read
-// when Prometheus asks. It copies the map, and returns an error if there is no
-// gate in it or if one is nil.
-func New(gates map[string]*gate.Gate) (*Collector, error) {
-	if len(gates) == 0 {
-		return nil, fmt.Errorf("promgate: there is no gate to collect from")
-	}
+// when Prometheus asks. It copies the map, and panics if a gate is nil.
+func New(gates map[string]*gate.Gate) *Collector {
 	for name, g := range gates {
 		if g == nil {
-			return nil, fmt.Errorf("promgate: the gate %q is nil", name)
+			panic(fmt.Sprintf("promgate: New: the gate %q is nil", name))
 		}
 	}
 	histogram := func(name, help string, labels ...string) *prometheus.HistogramVec {
@@ -78,7 +74,7 @@ func New(gates map[string]*gate.Gate) (*Collector, error) {
 	for name, g := range c.gates {
 		c.stops = append(c.stops, g.Observe(c.observer(name, g)))
 	}
-	return c, nil
+	return c
 }
 
 // Close stops observing the gates. The collector then still collects, and its

@@ -40,8 +40,7 @@ func TestCollector(t *testing.T) {
 		orders := newGate(t, gate.Config{Limit: 2, LeakAfter: time.Second, OutOfBand: gate.NoOutOfBand,
 			Classes: []gate.Class{{Name: "web", MaxWaiting: 1}}})
 		stock := newGate(t, gate.Config{Limit: 7})
-		c, err := promgate.New(map[string]*gate.Gate{"stock": stock, "orders": orders})
-		must(t, err)
+		c := promgate.New(map[string]*gate.Gate{"stock": stock, "orders": orders})
 		registry := prometheus.NewPedanticRegistry() // which checks what is collected against Describe
 		must(t, registry.Register(c))
 
@@ -132,8 +131,7 @@ func scrape(r *prometheus.Registry) string {
 // has under the same names.
 func TestAlertsFit(t *testing.T) {
 	g := newGate(t, gate.Config{Limit: 1})
-	c, err := promgate.New(map[string]*gate.Gate{"orders": g})
-	must(t, err)
+	c := promgate.New(map[string]*gate.Gate{"orders": g})
 	p, err := g.Acquire(t.Context())
 	must(t, err)
 	p.Release()
@@ -157,13 +155,13 @@ func TestAlertsFit(t *testing.T) {
 	}
 }
 
-func TestNewRefuses(t *testing.T) {
-	if c, err := promgate.New(nil); err == nil {
-		t.Errorf("without gates: %v", c)
-	}
-	if c, err := promgate.New(map[string]*gate.Gate{"orders": nil}); err == nil || !strings.Contains(err.Error(), `"orders"`) {
-		t.Errorf("with a nil gate: %v, %v", c, err)
-	}
+func TestANilGatePanics(t *testing.T) {
+	defer func() {
+		if p := fmt.Sprint(recover()); !strings.Contains(p, `"orders"`) {
+			t.Errorf("the panic is %q", p)
+		}
+	}()
+	promgate.New(map[string]*gate.Gate{"orders": nil})
 }
 
 func ExampleNew() {
@@ -171,12 +169,8 @@ func ExampleNew() {
 	if err != nil {
 		panic(err)
 	}
-	c, err := promgate.New(map[string]*gate.Gate{"orders": g})
-	if err != nil {
-		panic(err)
-	}
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(c)
+	registry.MustRegister(promgate.New(map[string]*gate.Gate{"orders": g}))
 
 	permit, _ := g.Acquire(context.Background())
 	defer permit.Release()
@@ -195,9 +189,7 @@ func BenchmarkAcquire(b *testing.B) {
 		b.Run(fmt.Sprintf("collected=%v", collected), func(b *testing.B) {
 			g := newGate(b, gate.Config{Limit: 1})
 			if collected {
-				c, err := promgate.New(map[string]*gate.Gate{"orders": g})
-				must(b, err)
-				defer c.Close()
+				defer promgate.New(map[string]*gate.Gate{"orders": g}).Close()
 			}
 			b.ReportAllocs()
 			for b.Loop() {

@@ -92,8 +92,8 @@ func round(t *testing.T, d traced.Driver, dsn string, s secret) {
 	f := newFixture(t, d, u.String(), gate.Config{Limit: 1, Classes: []gate.Class{{Name: "web"}}, LeakAfter: time.Millisecond, StackEvery: 1})
 	defer f.Close()
 	var safe, unsafe buffer
-	f.Observe(logging.New(slog.New(slog.NewJSONHandler(&safe, &slog.HandlerOptions{Level: slog.LevelDebug})), logging.Options{}))
-	f.Observe(logging.New(slog.New(slog.NewTextHandler(&unsafe, nil)), logging.Options{Echo: true, Values: true}))
+	f.Observe(logging.New(slog.New(slog.NewJSONHandler(&safe, &slog.HandlerOptions{Level: slog.LevelDebug})), logging.Config{}))
+	f.Observe(logging.New(slog.New(slog.NewTextHandler(&unsafe, nil)), logging.Config{Echo: true, Values: true}))
 
 	quoted := 0 // errors that have the secret in them
 	saw := func(err error) {

@@ -113,7 +113,7 @@ func run(ctx context.Context, o options, out io.Writer) (err error) {
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
 	logger := slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{Level: level}))
-	defer db.Observe(logging.New(logger, logging.Options{}))()
+	defer db.Observe(logging.New(logger, logging.Config{}))()
 	s := &service{db: db, story: o.story, cured: o.cured, metrics: t.metricsPage}
 	if err := s.prepare(ctx); err != nil {
 		return err

@@ -1,20 +1,18 @@
-// Package logging writes what a poolgate.DB does to a log/slog logger: refusals,
-// leaks, slow waits and slow statements for whoever looks after a program, and
-// every statement for whoever writes it.
+// Package logging writes what a poolgate.DB does to a log/slog logger: in
+// production refusals, leaks, slow waits and slow statements, and during development
+// every statement.
 //
-//	stop := db.Observe(logging.New(slog.Default(), logging.Options{}))
+//	stop := db.Observe(logging.New(slog.Default(), logging.Config{}))
 //
-// The levels are, for a logger's handler to choose from:
+// The levels are:
 //
-//	warn   a refusal, a leak, a connection that could not be had, a wait or a
-//	       statement that took Options.Slow
-//	info   a change of the limit, the end of a leak; statements, with Options.Echo
-//	debug  statements, and what a checkout waited and held
+//	warn   a refusal, a leak, a failed connection, a wait or a statement that took
+//	       Config.Slow or longer
+//	info   a change of the limit, the end of a leak; statements, with Config.Echo
+//	debug  statements, and how long each checkout waited and held its connection
 //
-// Each line has what the context carries, if the handler looks for it: a trace's
-// number, for instance. Nothing is written that could be a secret, unless
-// Options.Values asks for it: a statement has ? for each of its literals, and of
-// an error there is its type, or its SQLSTATE.
-//
-// The executions of a prepared statement are not seen.
+// The logger gets the context of each call, so a handler can add what the context
+// carries, such as the id of a trace. No line contains a secret, unless
+// Config.Values is set: a statement has ? for each of its literals, and an error
+// appears as its SQLSTATE or its type.
 package logging

@@ -19,7 +19,7 @@ func ExampleNew() {
 		log.Fatal(err)
 	}
 	defer db.Close()
-	stop := db.Observe(logging.New(logger, logging.Options{Echo: true}))
+	stop := db.Observe(logging.New(logger, logging.Config{Echo: true}))
 	defer stop()
 
 	db.Exec("SELECT 'a secret'")

@@ -14,53 +14,51 @@ import (
 	"github.com/poolgate/poolgate/poolgate/gate"
 )
 
-// DefaultSlow is from where on a wait or a statement is slow, if Options.Slow
-// is zero.
+// DefaultSlow is the default of [Config.Slow].
 const DefaultSlow = time.Second
 
 // longestStatement is how many bytes of a statement are written.
 const longestStatement = 1000
 
-// Options say what is written. The zero Options are good for a program that
-// runs; Echo and Values for one that is being written.
-type Options struct {
+// Config configures what is written. The zero Config suits a program in
+// production. Echo and Values are for development.
+type Config struct {
 	// Echo writes statements at the level info instead of debug.
 	Echo bool
 
-	// Every is of how many statements, and of how many checkouts, one is
-	// written. Zero means each. It is not for those that fail or are slow, which
-	// are always written.
+	// Every writes one in so many statements and checkouts. Zero means all.
+	// Statements that fail or are slow are always written.
 	Every int
 
-	// Slow is from where on a wait or a statement is worth a warning. Zero
+	// Slow is how long a wait or a statement takes to be worth a warning. Zero
 	// means DefaultSlow.
 	Slow time.Duration
 
-	// Values writes statements as they are, with their literals, their
-	// arguments and the texts of errors: secrets, too.
+	// Values writes statements with their literals and arguments, and the texts
+	// of errors. These can contain secrets.
 	Values bool
 }
 
 // New returns an observer that writes to logger, for poolgate.DB.Observe. It
-// panics if an option is negative, or if logger is nil.
+// panics if logger is nil, or if a field of config is negative.
 //
-// Refusals and slow waits, which come in thousands when they come, are written
-// once in a second for each class and reason, with how many there were since.
-func New(logger *slog.Logger, o Options) poolgate.Observer {
+// Refusals and slow waits come in thousands when they come. New writes one per
+// second of each class and reason, with the number of those that it left out.
+func New(logger *slog.Logger, config Config) poolgate.Observer {
 	switch {
 	case logger == nil:
 		panic("logging: New: the logger is nil")
-	case o.Every < 0 || o.Slow < 0:
-		panic(fmt.Sprintf("logging: New: Options.Every and Options.Slow must not be negative, got %d and %v", o.Every, o.Slow))
+	case config.Every < 0 || config.Slow < 0:
+		panic(fmt.Sprintf("logging: New: Config.Every and Config.Slow must not be negative, got %d and %v", config.Every, config.Slow))
 	}
-	if o.Every == 0 {
-		o.Every = 1
+	if config.Every == 0 {
+		config.Every = 1
 	}
-	if o.Slow == 0 {
-		o.Slow = DefaultSlow
+	if config.Slow == 0 {
+		config.Slow = DefaultSlow
 	}
-	l := &log{logger: logger, options: o, ordinary: slog.LevelDebug}
-	if o.Echo {
+	l := &log{logger: logger, config: config, ordinary: slog.LevelDebug}
+	if config.Echo {
 		l.ordinary = slog.LevelInfo
 	}
 	return poolgate.Observer{
@@ -77,7 +75,7 @@ func New(logger *slog.Logger, o Options) poolgate.Observer {
 
 type log struct {
 	logger        *slog.Logger
-	options       Options
+	config        Config
 	ordinary      slog.Level // of statements that are neither slow nor failed
 	calls, leases atomic.Int64
 	center        atomic.Int64 // of the limit, as it was last written at LevelInfo
@@ -85,7 +83,7 @@ type log struct {
 }
 
 func (l *log) acquireEnd(ctx context.Context, a gate.AcquireEnd) {
-	if a.Err == nil && a.Waited < l.options.Slow || !l.logger.Enabled(ctx, slog.LevelWarn) {
+	if a.Err == nil && a.Waited < l.config.Slow || !l.logger.Enabled(ctx, slog.LevelWarn) {
 		return
 	}
 	attributes := []slog.Attr{
@@ -120,7 +118,7 @@ func (l *log) limitChange(c gate.LimitChange) {
 func (l *log) leak(k gate.Leak) {
 	level, message := slog.LevelWarn, "permit held too long"
 	if k.Returned {
-		level, message = slog.LevelInfo, "permit held too long came back"
+		level, message = slog.LevelInfo, "permit held too long was released"
 	}
 	attributes := []slog.Attr{slog.String("class", k.Class), slog.Duration("held", k.Held)}
 	if k.Goroutine != 0 {
@@ -147,7 +145,7 @@ func (l *log) leaseEnd(ctx context.Context, e poolgate.LeaseEnd) {
 	if !l.logger.Enabled(ctx, slog.LevelDebug) || !l.nth(&l.leases) {
 		return
 	}
-	l.logger.LogAttrs(ctx, slog.LevelDebug, "connection given back",
+	l.logger.LogAttrs(ctx, slog.LevelDebug, "connection released",
 		slog.String("class", e.Start.Class),
 		slog.Duration("waited", e.Start.Waited),
 		slog.Duration("connecting", e.Start.Connecting),
@@ -160,7 +158,7 @@ func (l *log) leaseEnd(ctx context.Context, e poolgate.LeaseEnd) {
 func (l *log) call(ctx context.Context, c poolgate.Call) {
 	level, message := l.ordinary, "statement"
 	switch {
-	case c.Took >= l.options.Slow:
+	case c.Took >= l.config.Slow:
 		level, message = slog.LevelWarn, "slow statement"
 	case c.Err == nil && !l.nth(&l.calls):
 		return
@@ -176,7 +174,7 @@ func (l *log) call(ctx context.Context, c poolgate.Call) {
 	if c.Query != "" {
 		attributes = append(attributes, slog.String("query", l.query(c.Query)))
 	}
-	if l.options.Values && len(c.Args) > 0 {
+	if l.config.Values && len(c.Args) > 0 {
 		attributes = append(attributes, slog.String("args", arguments(c.Args)))
 	}
 	if c.Err != nil {
@@ -185,18 +183,18 @@ func (l *log) call(ctx context.Context, c poolgate.Call) {
 	l.logger.LogAttrs(ctx, level, message, attributes...)
 }
 
-// nth tells whether this one is to be written, of all that n counts.
-func (l *log) nth(n *atomic.Int64) bool { return (n.Add(1)-1)%int64(l.options.Every) == 0 }
+// nth reports whether to write this one of all that n counts.
+func (l *log) nth(n *atomic.Int64) bool { return (n.Add(1)-1)%int64(l.config.Every) == 0 }
 
 func (l *log) query(query string) string {
-	if l.options.Values {
+	if l.config.Values {
 		return query
 	}
 	return redact.Statement(query, longestStatement)
 }
 
 func (l *log) failure(err error) slog.Attr {
-	if l.options.Values {
+	if l.config.Values {
 		return slog.String("error", err.Error())
 	}
 	return slog.String("error", redact.Error(err))

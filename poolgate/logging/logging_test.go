@@ -90,13 +90,13 @@ func TestLogging(t *testing.T) {
 			db, err := driver.Open(dsn, poolgate.Config{Gate: gate.Config{Limit: 1, MaxWaiting: gate.NoWaiting, LeakAfter: 20 * time.Millisecond}})
 			must(t, err)
 			var out lines
-			observed := func(level slog.Level, o logging.Options) (stop func()) {
+			observed := func(level slog.Level, o logging.Config) (stop func()) {
 				out.take(t, "")
 				return db.Observe(logging.New(out.logger(level), o))
 			}
 
 			t.Run("a statement is written, without its values", func(t *testing.T) {
-				defer observed(slog.LevelInfo, logging.Options{Echo: true})()
+				defer observed(slog.LevelInfo, logging.Config{Echo: true})()
 				_, err := db.ExecContext(ctx, "SELECT $1::text, 'hunter2'", "hunter2")
 				must(t, err)
 				line := one(t, out.take(t, "statement"))
@@ -107,7 +107,7 @@ func TestLogging(t *testing.T) {
 			})
 
 			t.Run("with its values if asked", func(t *testing.T) {
-				defer observed(slog.LevelInfo, logging.Options{Echo: true, Values: true})()
+				defer observed(slog.LevelInfo, logging.Config{Echo: true, Values: true})()
 				_, err := db.ExecContext(ctx, "SELECT $1::text, $2::int, 'hunter2'", "hunter2", 7)
 				must(t, err)
 				want(t, one(t, out.take(t, "statement")), map[string]any{
@@ -115,15 +115,15 @@ func TestLogging(t *testing.T) {
 			})
 
 			t.Run("an error is its SQLSTATE", func(t *testing.T) {
-				defer observed(slog.LevelDebug, logging.Options{})()
+				defer observed(slog.LevelDebug, logging.Config{})()
 				if _, err := db.ExecContext(ctx, "SELECT $1::text::int", "hunter2"); err == nil {
 					t.Error("no error")
 				}
 				want(t, one(t, out.take(t, "statement")), map[string]any{"level": "DEBUG", "error": "22P02"})
 			})
 
-			t.Run("a transaction is its statements, and one line when it is given back", func(t *testing.T) {
-				defer observed(slog.LevelDebug, logging.Options{})()
+			t.Run("a transaction is its statements, and one line when it is released", func(t *testing.T) {
+				defer observed(slog.LevelDebug, logging.Config{})()
 				tx, err := db.BeginTx(ctx, nil)
 				must(t, err)
 				_, err = tx.ExecContext(ctx, "SELECT 1")
@@ -133,18 +133,18 @@ func TestLogging(t *testing.T) {
 				all := out.buf.String()
 				out.mu.Unlock()
 				at := -1
-				for _, piece := range []string{`"kind":"begin"`, `"kind":"exec"`, `"kind":"commit"`, `"connection given back"`} {
+				for _, piece := range []string{`"kind":"begin"`, `"kind":"exec"`, `"kind":"commit"`, `"connection released"`} {
 					next := strings.Index(all, piece)
 					if next < at {
 						t.Errorf("%s is not where it belongs in %s", piece, all)
 					}
 					at = next
 				}
-				want(t, one(t, out.take(t, "connection given back")), map[string]any{"discarded": false})
+				want(t, one(t, out.take(t, "connection released")), map[string]any{"discarded": false})
 			})
 
 			t.Run("one of so many is written, and each that is slow", func(t *testing.T) {
-				defer observed(slog.LevelInfo, logging.Options{Echo: true, Every: 10})()
+				defer observed(slog.LevelInfo, logging.Config{Echo: true, Every: 10})()
 				for range 30 {
 					_, err := db.ExecContext(ctx, "SELECT 1")
 					must(t, err)
@@ -152,7 +152,7 @@ func TestLogging(t *testing.T) {
 				if n := len(out.take(t, "statement")); n != 3 {
 					t.Errorf("%d lines, want 3", n)
 				}
-				defer observed(slog.LevelWarn, logging.Options{Every: 10, Slow: time.Nanosecond})()
+				defer observed(slog.LevelWarn, logging.Config{Every: 10, Slow: time.Nanosecond})()
 				for range 3 {
 					_, err := db.ExecContext(ctx, "SELECT 1")
 					must(t, err)
@@ -163,7 +163,7 @@ func TestLogging(t *testing.T) {
 			})
 
 			t.Run("a leak is written with its statement, and when it comes back", func(t *testing.T) {
-				defer observed(slog.LevelInfo, logging.Options{})()
+				defer observed(slog.LevelInfo, logging.Config{})()
 				tx, err := db.BeginTx(ctx, nil)
 				must(t, err)
 				_, err = tx.ExecContext(ctx, "SELECT 'hunter2'")
@@ -178,11 +178,11 @@ func TestLogging(t *testing.T) {
 				}
 				want(t, leak, map[string]any{"level": "WARN", "class": "default", "statement": "SELECT ?"})
 				must(t, tx.Rollback())
-				want(t, one(t, out.take(t, "permit held too long came back")), map[string]any{"level": "INFO"})
+				want(t, one(t, out.take(t, "permit held too long was released")), map[string]any{"level": "INFO"})
 			})
 
 			t.Run("a change of the limit is written", func(t *testing.T) {
-				defer observed(slog.LevelInfo, logging.Options{})()
+				defer observed(slog.LevelInfo, logging.Config{})()
 				must(t, db.SetLimit(2))
 				must(t, db.SetLimit(1))
 				found := out.take(t, "limit changed")
@@ -193,7 +193,7 @@ func TestLogging(t *testing.T) {
 			})
 
 			t.Run("an adaptive limit is written when it has moved by a quarter", func(t *testing.T) {
-				o := logging.New(out.logger(slog.LevelInfo), logging.Options{}).Gate
+				o := logging.New(out.logger(slog.LevelInfo), logging.Config{}).Gate
 				out.take(t, "")
 				for i, center := range []int{40, 41, 45, 48, 49, 50, 51, 50, 41, 40, 39} {
 					o.LimitChange(gate.LimitChange{Old: 30 + i, New: 31 + i, Center: center, Reason: "10 % more"})
@@ -212,7 +212,7 @@ func TestLogging(t *testing.T) {
 				must(t, err)
 				defer away.Close()
 				out.take(t, "")
-				away.Observe(logging.New(out.logger(slog.LevelWarn), logging.Options{}))
+				away.Observe(logging.New(out.logger(slog.LevelWarn), logging.Config{}))
 				if err := away.PingContext(ctx); err == nil {
 					t.Error("no error")
 				}
@@ -236,7 +236,7 @@ func TestRefusalsAreWrittenOnceInASecond(t *testing.T) {
 		var out lines
 		g, err := gate.New(gate.Config{Limit: 1, MaxWaiting: 1, MaxWait: 3 * time.Second})
 		must(t, err)
-		g.Observe(logging.New(out.logger(slog.LevelWarn), logging.Options{Slow: 2 * time.Second}).Gate)
+		g.Observe(logging.New(out.logger(slog.LevelWarn), logging.Config{Slow: 2 * time.Second}).Gate)
 		permit, err := g.Acquire(t.Context())
 		must(t, err)
 		go func() {
@@ -263,11 +263,11 @@ func TestRefusalsAreWrittenOnceInASecond(t *testing.T) {
 	})
 }
 
-func TestWrongOptionsPanic(t *testing.T) {
+func TestWrongConfigPanics(t *testing.T) {
 	for name, f := range map[string]func(){
-		"no logger":      func() { logging.New(nil, logging.Options{}) },
-		"negative Every": func() { logging.New(slog.Default(), logging.Options{Every: -1}) },
-		"negative Slow":  func() { logging.New(slog.Default(), logging.Options{Slow: -1}) },
+		"no logger":      func() { logging.New(nil, logging.Config{}) },
+		"negative Every": func() { logging.New(slog.Default(), logging.Config{Every: -1}) },
+		"negative Slow":  func() { logging.New(slog.Default(), logging.Config{Slow: -1}) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			defer func() {

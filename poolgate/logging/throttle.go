@@ -19,7 +19,7 @@ type throttled struct {
 	held int64
 }
 
-// pass tells whether a line may pass, and how many have not since the last.
+// pass reports whether a line may pass, and how many have not since the last one.
 func (t *throttle) pass(kind string) (held int64, ok bool) {
 	now := time.Now()
 	t.mu.Lock()
