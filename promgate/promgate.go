@@ -95,6 +95,9 @@ func (c *Collector) observer(pool string, g *gate.Gate) gate.Observer {
 	}
 	return gate.Observer{
 		AcquireEnd: func(_ context.Context, a gate.AcquireEnd) {
+			if a.Optional && a.Err != nil {
+				return
+			}
 			wait := admitted[a.Class]
 			if a.Err != nil || wait == nil {
 				class := a.Class

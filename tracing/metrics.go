@@ -151,6 +151,9 @@ func (m *metrics) observer() poolgate.Observer {
 }
 
 func (m *metrics) acquireEnd(ctx context.Context, a gate.AcquireEnd) {
+	if a.Optional && a.Err != nil {
+		return
+	}
 	var of []metric.RecordOption
 	switch c := m.classes[a.Class]; {
 	case c == nil: // the gate has no such class, and anything may be in its name

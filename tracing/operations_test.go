@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"testing"
+	"time"
 
 	"github.com/poolgate/poolgate/poolgate/gate"
 	"github.com/poolgate/poolgate/poolgate/gather"
@@ -109,6 +110,26 @@ func TestSessions(t *testing.T) {
 					if lease.Parent != all.ID {
 						t.Errorf("%v: a lease is not the gather's child", c)
 					}
+				}
+			}
+		})
+
+		t.Run("a connection that does not join a snapshot is no failure", func(t *testing.T) {
+			taken, err := f.DB.Gate().Acquire(t.Context()) // one of two
+			must(t, err)
+			defer taken.Release()
+			wait := func(context.Context, session.DBTX) error {
+				for f.DB.Gate().Stats().Waiting == 0 {
+					time.Sleep(time.Millisecond)
+				}
+				return nil
+			}
+			v := in(func(ctx context.Context) {
+				must(t, gather.Run(ctx, f.DB, gather.Options{Consistency: gather.Snapshot}, wait, gather.Discard("SELECT 1")))
+			})
+			for _, span := range v {
+				if span.Failed {
+					t.Errorf("failed: %+v", span)
 				}
 			}
 		})

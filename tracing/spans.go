@@ -9,6 +9,7 @@ import (
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/poolgate/poolgate/internal/operation"
 	"github.com/poolgate/poolgate/poolgate"
 	"github.com/poolgate/poolgate/poolgate/gate"
 )
@@ -55,7 +56,7 @@ func (s *spans) observer() poolgate.Observer {
 // whoever was refused at once has one without length.
 func (s *spans) acquireEnd(ctx context.Context, a gate.AcquireEnd) {
 	rejected, refused := errors.AsType[*gate.RejectedError](a.Err)
-	if !a.Queued && !refused || unsampled(ctx) {
+	if !a.Queued && !refused || a.Optional && a.Err != nil || unsampled(ctx) {
 		return
 	}
 	end := time.Now()
@@ -85,7 +86,7 @@ func (s *spans) acquireEnd(ctx context.Context, a gate.AcquireEnd) {
 // lease makes the span of a lease: from the permit on, for as long as it is
 // held. A checkout that got no permit has none.
 func (s *spans) lease(ctx context.Context, l poolgate.LeaseStart) context.Context {
-	if l.Err != nil && l.Connecting == 0 {
+	if l.Err != nil && (l.Connecting == 0 || operation.IsOptional(ctx)) {
 		return ctx
 	}
 	_, span := s.tracer.Start(ctx, spanLease, trace.WithTimestamp(time.Now().Add(-l.Connecting)))

@@ -4,6 +4,8 @@ import (
 	"context"
 	"slices"
 	"time"
+
+	"github.com/poolgate/poolgate/internal/operation"
 )
 
 // An Observer is told what happens at a gate: for tracing, metrics and logs. Any
@@ -49,6 +51,11 @@ type AcquireEnd struct {
 	// Err is nil if a permit was given, and otherwise what Acquire returns: a
 	// *RejectedError, or the error of the context.
 	Err error
+
+	// Optional says that the caller goes on without a permit that it does not
+	// get at once: Err is no failure, and no Counts have it. Further connections
+	// of a gather on a snapshot are optional.
+	Optional bool
 }
 
 // Release says what was given back.
@@ -133,6 +140,9 @@ func (o *observation) waits(ctx context.Context) {
 // report tells of the end, and returns err.
 func (o *observation) report(ctx context.Context, err error) error {
 	o.Err = err
+	if len(o.observers) > 0 && (err != nil || o.Queued) {
+		o.Optional = operation.IsOptional(ctx)
+	}
 	for _, one := range o.observers {
 		if one.AcquireEnd != nil {
 			one.AcquireEnd(ctx, o.AcquireEnd)

@@ -3,6 +3,8 @@ package gate
 import (
 	"context"
 	"time"
+
+	"github.com/poolgate/poolgate/internal/operation"
 )
 
 // What follows decides who is let in, and is called with Gate.mu held.
@@ -268,19 +270,19 @@ func (g *Gate) refusal(ctx context.Context, c *class, n int) error {
 	}
 	switch {
 	case g.closed:
-		return g.reject(c, ErrClosed, 0)
+		return g.reject(ctx, c, ErrClosed, 0)
 	case n > most:
-		return g.reject(c, ErrTooHeavy, 0)
+		return g.reject(ctx, c, ErrTooHeavy, 0)
 	case g.isFree(c, n):
 		return nil
 	case c.MaxWaiting == NoWaiting:
-		return g.reject(c, ErrQueueFull, 0)
+		return g.reject(ctx, c, ErrQueueFull, 0)
 	case g.owners.own(goroutine()):
 		return nil
 	case c.queue.n >= queueBound(c.MaxWaiting, g.limit):
-		return g.reject(c, ErrQueueFull, 0)
+		return g.reject(ctx, c, ErrQueueFull, 0)
 	case !g.halted && !c.standing.on && c.service.wouldMiss(ctx, g, c):
-		return g.reject(c, ErrDeadline, 0)
+		return g.reject(ctx, c, ErrDeadline, 0)
 	}
 	return nil
 }
@@ -306,7 +308,7 @@ func (g *Gate) shadow(w *waiter, reason Reason) bool {
 // rejectWaiter takes w out of its queue and returns its error; resolve has to
 // follow.
 func (g *Gate) rejectWaiter(w *waiter, now time.Duration, reason Reason) *RejectedError {
-	return g.reject(w.class, reason, g.dequeue(w, now))
+	return g.reject(w.ctx, w.class, reason, g.dequeue(w, now))
 }
 
 // cancel takes w out of its queue, since its context has ended, and returns its
@@ -386,9 +388,11 @@ func (g *Gate) dequeue(w *waiter, now time.Duration) time.Duration {
 }
 
 // reject counts a refusal and returns its error.
-func (g *Gate) reject(c *class, reason Reason, waited time.Duration) *RejectedError {
+func (g *Gate) reject(ctx context.Context, c *class, reason Reason, waited time.Duration) *RejectedError {
 	e := g.rejection(c, reason, waited)
-	c.countRefusal(e.Reason, g.now())
+	if !operation.IsOptional(ctx) {
+		c.countRefusal(e.Reason, g.now())
+	}
 	return e
 }
 

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/poolgate/poolgate/internal/operation"
 )
 
 const (
@@ -191,7 +193,7 @@ func (g *gathering) snapshot() {
 		}
 		var importing sync.WaitGroup
 		defer importing.Wait() // the snapshot is there until its exporter ends
-		waiting, stopWaiting := context.WithCancel(g.ctx)
+		waiting, stopWaiting := context.WithCancel(operation.Optional(g.ctx))
 		defer stopWaiting()
 		for range g.workers - 1 {
 			importing.Add(1)

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/poolgate/poolgate/internal/operation"
 	"github.com/poolgate/poolgate/internal/redact"
 	"github.com/poolgate/poolgate/poolgate"
 	"github.com/poolgate/poolgate/poolgate/gate"
@@ -83,7 +84,7 @@ type log struct {
 }
 
 func (l *log) acquireEnd(ctx context.Context, a gate.AcquireEnd) {
-	if a.Err == nil && a.Waited < l.config.Slow || !l.logger.Enabled(ctx, slog.LevelWarn) {
+	if a.Optional || a.Err == nil && a.Waited < l.config.Slow || !l.logger.Enabled(ctx, slog.LevelWarn) {
 		return
 	}
 	attributes := []slog.Attr{
@@ -134,7 +135,7 @@ func (l *log) leak(k gate.Leak) {
 }
 
 func (l *log) lease(ctx context.Context, s poolgate.LeaseStart) context.Context {
-	if s.Err != nil && s.Connecting > 0 { // otherwise acquireEnd has written it
+	if s.Err != nil && s.Connecting > 0 && !operation.IsOptional(ctx) { // acquireEnd has written what had no permit
 		l.logger.LogAttrs(ctx, slog.LevelWarn, "no connection",
 			slog.String("class", s.Class), slog.Duration("connecting", s.Connecting), l.failure(s.Err))
 	}

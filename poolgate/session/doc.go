@@ -79,6 +79,6 @@
 //
 // # Libraries
 //
-// What takes a sqlc-like DBTX, such as sqlc, bun or squirrel, takes [DB]. For
-// GORM and sqlx see docs/libraries.md.
+// The code that sqlc generates, and bun's queries, take what [DB] returns. For
+// GORM and sqlx, docs/gorm.md and docs/sqlx.md have some lines that connect them.
 package session
