@@ -12,7 +12,7 @@ import (
 	"github.com/poolgate/poolgate/internal/redact"
 )
 
-// Attributes of our own. Durations are in seconds, as in metrics.
+// Attributes outside of the conventions. Durations are in seconds, as in metrics.
 const (
 	keyClass      = attribute.Key("poolgate.class")
 	keyLimit      = attribute.Key("poolgate.gate.limit")
@@ -28,17 +28,17 @@ const (
 	keyDiscarded  = attribute.Key("poolgate.lease.discarded")
 )
 
-// fail marks a span as failed. The text of err stays out of it, which may have
-// a parameter's value in it, as in: invalid input syntax for type integer.
+// fail marks a span as failed, without the text of err, which can contain the value
+// of a parameter, as in: invalid input syntax for type integer.
 func fail(span trace.Span, err error) {
 	span.SetAttributes(errorAttributes(err)...)
 	span.SetStatus(codes.Error, "")
 }
 
-// errorAttributes says what kind of error err is: for a refusal by the gate why
-// it refused, for an error of the server its SQLSTATE, otherwise its type.
+// errorAttributes describes err: by the reason of a refusal, the SQLSTATE of an error
+// of the server, or otherwise its type.
 func errorAttributes(err error) []attribute.KeyValue {
-	if errors.Is(err, driver.ErrSkip) { // not an error: the driver wants to be asked in another way
+	if errors.Is(err, driver.ErrSkip) { // not an error: the driver wants the call in another way
 		return nil
 	}
 	attributes := []attribute.KeyValue{semconv.ErrorTypeKey.String(redact.Error(err))}

@@ -12,7 +12,7 @@ import (
 // that is to leave no span, and several times as much where a server shares the
 // caches. So such a call passes it by: see BenchmarkStatement.
 
-// wrapped is a driver all of whose connectors are one, for otelsql to wrap.
+// wrapped is a driver that has one connector, for otelsql to wrap.
 type wrapped struct{ connector driver.Connector }
 
 func (w wrapped) OpenConnector(string) (driver.Connector, error) { return w.connector, nil }
@@ -24,7 +24,7 @@ func (w wrapped) Open(string) (driver.Conn, error) {
 type directConnector struct {
 	driver.Connector
 	driver    driver.Driver // inside otelsql's
-	spans     bool          // some calls are to leave spans
+	spans     bool          // some calls have spans
 	durations *durations    // nil if nothing is measured
 }
 
@@ -42,7 +42,7 @@ func (c directConnector) Connect(ctx context.Context) (driver.Conn, error) {
 	return &directConn{otelConn: outer, inner: outer.Raw(), connector: c}, nil
 }
 
-// otelConn is what otelsql's connections can do.
+// otelConn has the methods of otelsql's connections.
 type otelConn interface {
 	driver.Conn
 	driver.ConnBeginTx
@@ -56,16 +56,16 @@ type otelConn interface {
 	Raw() driver.Conn
 }
 
-// directConn is otelsql's connection, but for calls under a span that is not
-// sampled. What such a call returns is the driver's own, so what is done with it
-// passes otelsql by, too: the end of a transaction is measured here.
+// directConn is otelsql's connection, except for calls under a span that is not
+// sampled. Such a call returns what the driver returns, so otelsql does not see what
+// is done with it either: directTx measures the end of a transaction.
 type directConn struct {
 	otelConn
 	inner     driver.Conn // inside otelConn
 	connector directConnector
 }
 
-// silent tells whether a call is to leave no span.
+// silent reports whether a call has no span.
 func (c *directConn) silent(ctx context.Context) bool { return !c.connector.spans || unsampled(ctx) }
 
 func (c *directConn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {

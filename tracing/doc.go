@@ -1,17 +1,17 @@
-// Package tracing shows in OpenTelemetry's traces and metrics what a
-// poolgate.DB does: who waits for a permit and who works.
+// Package tracing shows in OpenTelemetry's traces and metrics what a poolgate.DB
+// does: who waits for a permit, and who works.
 //
 //	db, err := tracing.Open(pgxgate.NewConnector, dsn, poolgate.Config{Gate: gate.Config{Limit: 40}},
 //		tracing.WithTracerProvider(traces), tracing.WithMeterProvider(metrics))
 //
-// [Open] has the gate outside and otelsql inside, so that each statement has a
-// span too. [Instrument] does the same, but for the statements, for a DB that is
-// open already. Nothing global is used unless [WithGlobalProviders] asks for it.
+// [Open] puts the gate outside and otelsql inside, so that each statement has a
+// span too. [Instrument] adds everything but the statements to a DB that is already
+// open. The package uses nothing global unless [WithGlobalProviders] is given.
 //
-// # The spans
+// # Spans
 //
-// All are children of the span in the context of the call, side by side, so that
-// a trace of a slow request reads from left to right:
+// All spans are children of the span in the context of the call, so a trace of a
+// slow request reads from left to right:
 //
 //	GET /orders        ├──────────────────────────────┤
 //	poolgate.wait       ├─────────┤                       for a permit
@@ -20,17 +20,16 @@
 //	sql.conn.query                    ├──┤                the server works
 //	sql.rows                              ├────────┤      the rows are read
 //
-// There is no wait's span where nobody waited, and none for a row. What units of
-// work and gathers do is seen where the context comes from [Operations].
+// A call that did not wait has no poolgate.wait, and rows have no spans of their
+// own. Units of work and gathers have spans if the context comes from [Operations].
 //
-// docs/observability.md has every span, attribute and metric, and what to read
-// from them.
+// docs/observability.md lists every span, attribute and metric, and says how to
+// read them.
 //
-// # What is kept out
+// # Secrets
 //
-// No argument of a statement, no literal in its text, no password and no text
-// of an error of the server leaves in a span or a metric: of an error there is
-// its type, and its SQLSTATE. The name of a class, of the pool, and what
-// [WithAttributes] adds, are shown as they are. So are names in a statement's
-// text: of tables, columns and settings.
+// Spans and metrics contain no argument of a statement, no literal of its text, no
+// password, and no text of an error of the server. An error appears as its SQLSTATE
+// or its type. Names of classes and pools, what [WithAttributes] adds, and the names
+// of tables, columns and settings in a statement appear as they are.
 package tracing

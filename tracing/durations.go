@@ -15,8 +15,8 @@ import (
 	"go.opentelemetry.io/otel/semconv/v1.43.0/dbconv"
 )
 
-// durations measures how long the calls to the driver take: those that pass
-// otelsql, as the histogram that it puts them into, and those that do not.
+// durations measures how long the calls to the driver take. For those that go through
+// otelsql it is the histogram that otelsql records them in.
 type durations struct {
 	metricnoop.Float64Histogram // for what otelsql does not call
 
@@ -27,7 +27,7 @@ type durations struct {
 	succeeded  sync.Map                 // of otelsql.Method to []metric.RecordOption
 }
 
-// newDurations returns nil if no metrics are asked for.
+// newDurations returns nil if there are no metrics.
 func newDurations(s *settings) (*durations, error) {
 	if s.metrics == nil {
 		return nil, nil
@@ -50,7 +50,7 @@ func newDurations(s *settings) (*durations, error) {
 
 // since measures an operation that began at start. It does nothing on nil.
 func (d *durations) since(ctx context.Context, method otelsql.Method, start time.Time, err error) {
-	if d == nil || errors.Is(err, driver.ErrSkip) { // the driver will be asked in another way
+	if d == nil || errors.Is(err, driver.ErrSkip) { // the driver wants it in another way
 		return
 	}
 	took := time.Since(start).Seconds()
@@ -61,7 +61,7 @@ func (d *durations) since(ctx context.Context, method otelsql.Method, start time
 	d.operation.Record(ctx, took, d.success(method)...)
 }
 
-// now is when an operation begins, which only matters if it is measured.
+// now returns when an operation begins, or zero if nothing is measured.
 func (d *durations) now() (start time.Time) {
 	if d != nil {
 		start = time.Now()
@@ -69,8 +69,8 @@ func (d *durations) now() (start time.Time) {
 	return start
 }
 
-// success are the attributes of an operation that did not fail: made once, since
-// to make a set of them takes longer than to record it.
+// success returns the attributes of an operation that did not fail. It keeps them,
+// since making a set of attributes takes longer than recording it.
 func (d *durations) success(method otelsql.Method) []metric.RecordOption {
 	known, ok := d.succeeded.Load(method)
 	if !ok {
@@ -84,9 +84,8 @@ func (d *durations) attributes(method otelsql.Method, more []attribute.KeyValue)
 	return metric.WithAttributeSet(attribute.NewSet(append(attributes, more...)...))
 }
 
-// Enabled and Record are what otelsql calls. Record passes on what is an
-// operation of the database. Connecting has an instrument of its own. To read
-// rows is a part of its query, and no operation.
+// otelsql calls Enabled and Record. Record passes on the operations of the database.
+// Connecting has an instrument of its own, and reading rows is a part of the query.
 func (d *durations) Enabled(context.Context) bool { return true }
 
 func (d *durations) Record(ctx context.Context, seconds float64, opts ...metric.RecordOption) {
@@ -106,12 +105,12 @@ func (d *durations) Record(ctx context.Context, seconds float64, opts ...metric.
 	}
 }
 
-// keyError has the error.type that we say from measuredError to Record, past
-// otelsql, which puts another in its place.
+// keyError carries our error.type from measuredError to Record. otelsql would
+// replace it with another.
 const keyError = attribute.Key("poolgate.error.type")
 
-// keySkipped says that the driver wants to be asked in another way: as in since,
-// that was no operation.
+// keySkipped marks a call that the driver wants in another way. It was no
+// operation, see since.
 const keySkipped = attribute.Key("poolgate.skipped")
 
 func measuredError(err error) []attribute.KeyValue {
@@ -127,7 +126,7 @@ func measuredError(err error) []attribute.KeyValue {
 	return attributes
 }
 
-// ourError undoes what measuredError does.
+// ourError undoes measuredError.
 func ourError(set attribute.Set) (attributes []attribute.KeyValue) {
 	for _, a := range set.ToSlice() {
 		switch a.Key {
@@ -140,8 +139,7 @@ func ourError(set attribute.Set) (attributes []attribute.KeyValue) {
 	return attributes
 }
 
-// meterProvider has otelsql take durations for every histogram that it asks for,
-// which is one.
+// meterProvider gives otelsql durations for the only histogram that it asks for.
 type meterProvider struct {
 	metricnoop.MeterProvider
 	durations *durations

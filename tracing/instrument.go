@@ -4,15 +4,16 @@ import (
 	"github.com/poolgate/poolgate/poolgate"
 )
 
-// Instrument has spans and metrics made of what db does from now on: waits for
-// permits, refusals, leases, and the state of the gate and of the pool.
-// Statements, and the time to open a connection, are seen only on a DB of [Open].
+// Instrument makes spans and metrics of what db does from now on: waits for permits,
+// refusals, leases, and the state of the gate and of the pool. Only a DB of [Open]
+// also has spans for statements, and measures how long connections take to open.
 //
-// stop ends it, and is to be called once db is no longer used; it may be called
-// again. Instrument returns an error if no provider was given, or if the meter
+// Calling stop ends it; call it when db is no longer used. It may be called more
+// than once. Instrument returns an error if no provider is given, or if the meter
 // refuses an instrument.
 //
-// It is safe while db is in use. What it costs is in docs/observability.md.
+// Instrument may be called while db is in use. docs/observability.md says what it
+// costs.
 func Instrument(db *poolgate.DB, opts ...Option) (stop func(), err error) {
 	s, err := newSettings(opts)
 	if err != nil {

@@ -14,15 +14,15 @@ import (
 	"github.com/poolgate/poolgate/poolgate/gate"
 )
 
-// buckets resolve 10 µs, the wait that a release ends at once, to 30 s, the
-// longest that the gate lets anybody wait by default.
+// buckets go from 10 µs, a wait that a release ends at once, to 30 s, the longest
+// wait that a gate allows by default.
 var buckets = metric.WithExplicitBucketBoundaries(
 	10e-6, 20e-6, 50e-6, 100e-6, 200e-6, 500e-6,
 	1e-3, 2e-3, 5e-3, 10e-3, 20e-3, 50e-3, 100e-3, 200e-3, 500e-3,
 	1, 2, 5, 10, 20, 30)
 
-// metrics measures what happens, and shows the state of the gate and of the
-// pool whenever the provider collects.
+// metrics measures what happens, and reports the state of the gate and of the pool
+// when the provider collects.
 type metrics struct {
 	db         *poolgate.DB
 	pool       metric.MeasurementOption // on what is observed of the pool
@@ -76,8 +76,8 @@ func newMetrics(db *poolgate.DB, s *settings) (*metrics, error) {
 	return m, nil
 }
 
-// make makes the instruments. The gate lets no more connections be used than
-// its limit says, so that is what the pool has at most.
+// make makes the instruments. The gate's limit is the most connections that are in
+// use at once, so it is the pool's maximum.
 func (m *metrics) make(meter metric.Meter) error {
 	var errs [15]error
 	m.count, errs[0] = dbconv.NewClientConnectionCountObservable(meter)
@@ -116,8 +116,7 @@ func (m *metrics) make(meter metric.Meter) error {
 
 func (m *metrics) unregister() { _ = m.registration.Unregister() } // it has no way to fail
 
-// classes returns what a gate has in flight at once: its classes, and the lane
-// beside the limit.
+// classes returns the classes of a gate, and the lane beyond its limit.
 func classes(s gate.Stats) []gate.ClassStats { return append(s.Classes, s.OutOfBand) }
 
 // observe is called by the provider when it collects.
@@ -187,7 +186,7 @@ func (m *metrics) leaseEnd(ctx context.Context, e poolgate.LeaseEnd) {
 	m.between.Record(ctx, betweenCalls(e).Seconds(), m.classes[e.Start.Class].recorded...)
 }
 
-// classAttributes are on what is measured of a class.
+// classAttributes are the attributes of measurements of a class.
 type classAttributes struct {
 	all      metric.MeasurementOption
 	recorded []metric.RecordOption                    // all, in a slice that need not be made each time

@@ -24,8 +24,8 @@ type Connector interface {
 	Database() string
 }
 
-// Open opens a DB whose statements are traced and measured too: otelsql inside,
-// the gate outside.
+// Open opens a DB whose statements are traced and measured too, with otelsql inside
+// and the gate outside.
 //
 //	db, err := tracing.Open(pgxgate.NewConnector, dsn, config, tracing.WithGlobalProviders())
 //
@@ -65,7 +65,7 @@ func Open[C Connector](connect func(dsn string) (C, error), dsn string, config p
 	return db, nil
 }
 
-// closingConnector is told when the pool is closed.
+// closingConnector calls onClose when the pool is closed.
 type closingConnector struct {
 	driver.Connector
 	onClose func()
@@ -92,7 +92,7 @@ func serverAttributes(c Connector) []attribute.KeyValue {
 	return attributes
 }
 
-// poolName is what the conventions propose for a pool that has no name.
+// poolName returns the name that the conventions propose for a pool without one.
 func poolName(c Connector) string {
 	host, port := c.Server()
 	if host == "" {
@@ -104,5 +104,5 @@ func poolName(c Connector) string {
 	return fmt.Sprintf("%s/%s", host, c.Database())
 }
 
-// isSocket tells whether host is the folder of a Unix socket, or an abstract one.
+// isSocket reports whether host is the folder of a Unix socket, or an abstract one.
 func isSocket(host string) bool { return host[0] == '/' || host[0] == '@' }

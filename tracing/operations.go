@@ -11,15 +11,15 @@ import (
 	"github.com/poolgate/poolgate/internal/operation"
 )
 
-// Operations returns a context under which each unit of work of package session
-// and each gather is a span by provider, with what it does inside of it. Made
-// once, it serves all requests:
+// Operations returns a context under which each unit of work of package session and
+// each gather has a span of provider, with the spans of its statements as children.
+// One context serves all requests:
 //
 //	server.BaseContext = func(net.Listener) context.Context {
 //		return tracing.Operations(context.Background(), provider)
 //	}
 //
-// A provider of nil has them leave no spans.
+// If provider is nil, they have no spans.
 func Operations(ctx context.Context, provider trace.TracerProvider) context.Context {
 	if provider == nil {
 		return operation.With(ctx, nil)

@@ -14,7 +14,7 @@ import (
 // scope is the name under which the package's spans and metrics are made.
 const scope = "github.com/poolgate/poolgate/tracing"
 
-// An Option says where spans and metrics go, and what is on all of them.
+// An Option configures where spans and metrics go, and what they all carry.
 type Option func(*settings)
 
 type settings struct {
@@ -25,18 +25,17 @@ type settings struct {
 	attributes []attribute.KeyValue // on everything
 }
 
-// WithTracerProvider has spans made. Which of them are kept is the provider's
-// business, by its sampler.
+// WithTracerProvider makes spans with p, whose sampler decides which are kept.
 func WithTracerProvider(p trace.TracerProvider) Option {
 	return func(s *settings) { s.traces = p }
 }
 
-// WithMeterProvider has metrics made.
+// WithMeterProvider makes metrics with p.
 func WithMeterProvider(p metric.MeterProvider) Option {
 	return func(s *settings) { s.metrics = p }
 }
 
-// WithGlobalProviders has spans and metrics made by OpenTelemetry's global
+// WithGlobalProviders makes spans and metrics with OpenTelemetry's global
 // providers, otel.GetTracerProvider and otel.GetMeterProvider.
 func WithGlobalProviders() Option {
 	return func(s *settings) {
@@ -45,15 +44,15 @@ func WithGlobalProviders() Option {
 	}
 }
 
-// WithPoolName names the pool in db.client.connection.pool.name, which tells
-// the metrics of several pools apart: each has to have its own. The default is
-// server:port/database where [Open] knows them, and "poolgate" otherwise.
+// WithPoolName sets db.client.connection.pool.name, which distinguishes the metrics
+// of several pools: each must have a name of its own. The default is
+// server:port/database for a DB of [Open], and "poolgate" otherwise.
 func WithPoolName(name string) Option {
 	return func(s *settings) { s.pool = name }
 }
 
-// WithAttributes adds attributes to every span and every measurement. Their
-// values should be few.
+// WithAttributes adds attributes to every span and every measurement. They should
+// have few different values.
 func WithAttributes(attributes ...attribute.KeyValue) Option {
 	return func(s *settings) { s.attributes = append(s.attributes, attributes...) }
 }
@@ -64,8 +63,8 @@ func newSettings(opts []Option) (*settings, error) {
 		opt(s)
 	}
 	if s.traces == nil && s.metrics == nil {
-		return nil, errors.New("tracing: neither spans nor metrics are asked for: " +
-			"give WithTracerProvider, WithMeterProvider or WithGlobalProviders")
+		return nil, errors.New("tracing: there is no provider of spans or metrics: " +
+			"use WithTracerProvider, WithMeterProvider or WithGlobalProviders")
 	}
 	return s, nil
 }
@@ -74,11 +73,11 @@ func (s *settings) meter() metric.Meter {
 	return s.metrics.Meter(scope, metric.WithSchemaURL(semconv.SchemaURL))
 }
 
-// statement returns what is on every span of a call to the driver, and on every
-// measurement of one.
+// statement returns the attributes of every span and measurement of a call to the
+// driver.
 func (s *settings) statement() []attribute.KeyValue { return slices.Concat(s.server, s.attributes) }
 
-// poolAttributes are on all that is measured of the pool, and more on some of it.
+// poolAttributes returns the attributes of a measurement of the pool, and more.
 func (s *settings) poolAttributes(more ...attribute.KeyValue) metric.MeasurementOption {
 	attributes := append([]attribute.KeyValue{semconv.DBClientConnectionPoolName(s.pool)}, s.attributes...)
 	return metric.WithAttributeSet(attribute.NewSet(append(attributes, more...)...))

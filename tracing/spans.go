@@ -14,15 +14,15 @@ import (
 	"github.com/poolgate/poolgate/poolgate/gate"
 )
 
-// The names of our spans.
+// Names of spans.
 const (
 	spanWait  = "poolgate.wait"
 	spanLease = "poolgate.lease"
 )
 
-// unsampled tells whether ctx has a span of this process that is not sampled. To
-// begin another below it, which would not be sampled either, takes half a
-// microsecond, and there are several to a statement.
+// unsampled reports whether ctx has a span of this process that is not sampled.
+// Starting a child of it, which is not sampled either, takes half a microsecond, and
+// a statement has several.
 func unsampled(ctx context.Context) bool {
 	parent := trace.SpanContextFromContext(ctx)
 	return parent.IsValid() && !parent.IsSampled() && !parent.IsRemote()
@@ -52,8 +52,8 @@ func (s *spans) observer() poolgate.Observer {
 	}
 }
 
-// acquireEnd makes the span of a wait. Whoever got a permit at once has none;
-// whoever was refused at once has one without length.
+// acquireEnd makes the span of a wait. A caller that got a permit at once has none,
+// and one that was refused at once has one without length.
 func (s *spans) acquireEnd(ctx context.Context, a gate.AcquireEnd) {
 	rejected, refused := errors.AsType[*gate.RejectedError](a.Err)
 	if !a.Queued && !refused || a.Optional && a.Err != nil || unsampled(ctx) {
@@ -122,6 +122,6 @@ func (s *spans) leaseEnd(ctx context.Context, e poolgate.LeaseEnd) {
 	l.span.End()
 }
 
-// betweenCalls is how long a lease was held with no call to the driver under
-// way: the caller did something else, or read rows.
+// betweenCalls returns how long a lease was held with no call to the driver under
+// way, while the caller did something else or read rows.
 func betweenCalls(e poolgate.LeaseEnd) time.Duration { return max(0, e.Held-e.Busy) }

@@ -16,10 +16,11 @@ import (
 	"github.com/poolgate/poolgate/internal/redact"
 )
 
-// otelsql makes a span and a measurement of each call to the driver. What
-// follows has it keep secrets, and speak the conventions.
+// otelsql makes a span and a measurement of each call to the driver. What follows
+// makes it keep secrets and follow the conventions.
 
-// newTraced returns a connector of connector's connections with otelsql around each.
+// newTraced returns a connector whose connections are connector's, wrapped by
+// otelsql.
 func newTraced(connector driver.Connector, s *settings) (driver.Connector, error) {
 	traces, metrics := s.traces, metric.MeterProvider(metricnoop.NewMeterProvider())
 	if traces == nil {
@@ -76,9 +77,9 @@ func (s *settings) statementAttributes(ctx context.Context, _ otelsql.Method, qu
 	return attributes
 }
 
-// tracerProvider hands otelsql tracers that record no text of an error, and link
-// a statement's span to its lease's if the two have not the same parent: if the
-// statements of a transaction have other parents than its beginning.
+// tracerProvider gives otelsql tracers that record no text of an error. They link a
+// statement's span to its lease's span if the two have different parents, as when
+// the statements of a transaction have another parent than its BEGIN.
 type tracerProvider struct{ trace.TracerProvider }
 
 func (p tracerProvider) Tracer(name string, opts ...trace.TracerOption) trace.Tracer {
@@ -101,6 +102,6 @@ func (t tracer) Start(ctx context.Context, name string, opts ...trace.SpanStartO
 
 type discreetSpan struct{ trace.Span }
 
-// RecordError does nothing: the text of an error can have a parameter's value
-// in it. What there is to say about it is in the attributes.
+// RecordError does nothing, because the text of an error can contain the value of a
+// parameter. The attributes describe the error.
 func (discreetSpan) RecordError(error, ...trace.EventOption) {}
