@@ -55,6 +55,10 @@ type Config struct {
 	// its statements up as it goes.
 	PrepareQueries bool
 
+	// Reset says which connections are reset before the next caller gets them.
+	// The default is ResetNever.
+	Reset Reset
+
 	// CloseInner makes the DB of Wrap own the inner pool: DB.Close closes it
 	// too. Otherwise the caller has to. OpenDB ignores it.
 	CloseInner bool
@@ -76,6 +80,8 @@ func (config Config) check() error {
 		return fmt.Errorf("poolgate: Config.MaxLifetime must not be negative, got %v", config.MaxLifetime)
 	case config.MinOpen < 0:
 		return fmt.Errorf("poolgate: Config.MinOpen must not be negative, got %d", config.MinOpen)
+	case config.Reset < ResetNever || config.Reset > ResetAlways:
+		return fmt.Errorf("poolgate: Config.Reset must be ResetNever, ResetConns or ResetAlways, got %v", config.Reset)
 	}
 	return nil
 }

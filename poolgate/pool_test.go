@@ -21,7 +21,7 @@ func openDB(t *testing.T, config poolgate.Config) (*poolgate.DB, *recorder) {
 	r := &recorder{shape: modern}
 	db, err := poolgate.OpenDB(r, config)
 	must(t, err)
-	r.gate = db.Gate()
+	r.observe(db.Gate())
 	t.Cleanup(func() {
 		r.set(nil)
 		waitIdle(t, db)
@@ -282,7 +282,7 @@ func TestSlowClose(t *testing.T) {
 				r := &recorder{shape: modern}
 				db, err := open(r)
 				must(t, err)
-				r.gate = db.Gate()
+				r.observe(db.Gate())
 				const closing = 10 * time.Second
 				r.set(func(call string, _ int) error {
 					switch call {

@@ -65,6 +65,13 @@ func (r *recorder) set(on func(call string, conn int) error) {
 	r.on = on
 }
 
+// observe has the recorder count g's permits.
+func (r *recorder) observe(g *gate.Gate) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.gate = g
+}
+
 func (r *recorder) see(ctx context.Context) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -161,7 +161,13 @@ func (s *seat) IsValid() bool {
 	switch {
 	case s.spoiled:
 	case s.connector.readOnly:
-		s.endReadOnly()
+		if s.wantsReset() {
+			s.endBy(commit, resetSession)
+		} else {
+			s.endBy(commit)
+		}
+	case s.wantsReset():
+		s.endBy(resetSession)
 	case s.connector.db.source.giveBack(s.conn):
 		s.conn = nil
 		s.giveBackPermit()
@@ -237,12 +243,22 @@ func (h *held) discard() (panicked any) {
 }
 
 func (h *held) giveBack() {
-	if !h.source.giveBack(&h.conn) {
+	if !h.isKept() {
 		h.discard()
 		return
 	}
 	h.permit.Release()
 	h.watch.finish()
+}
+
+// isKept gives the connection back, and reports whether it was taken.
+func (h *held) isKept() (kept bool) {
+	defer func() {
+		if recover() != nil { // the connection is closed for it
+			kept = false
+		}
+	}()
+	return h.source.giveBack(&h.conn)
 }
 
 func (s *seat) giveBackPermit() {

@@ -66,6 +66,7 @@ func Run(t *testing.T, d Driver) {
 		{"copy", testCopy},
 		{"raw", testRaw},
 		{"sessions", testSessions},
+		{"resets", testResets},
 		{"permits", testPermits},
 		{"deadlocks", testDeadlocks},
 		{"out of band", testOutOfBand},
