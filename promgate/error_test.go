@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"testing"
 
-	"github.com/poolgate/poolgate/internal/redact"
+	"github.com/poolgate/poolgate/internal/errortype"
 	"github.com/poolgate/poolgate/poolgate/gate"
 )
 
@@ -14,7 +14,7 @@ func TestErrorType(t *testing.T) {
 		&gate.RejectedError{Reason: gate.ErrDeadlock}, &gate.RejectedError{Reason: gate.ErrClosed},
 		fmt.Errorf("wrapped: %w", context.Canceled), context.DeadlineExceeded,
 	} {
-		if got, want := errorType(err), redact.Error(err); got != want {
+		if got, want := errorType(err), errortype.Of(err); got != want {
 			t.Errorf("%v is %q, and %q in the metrics of package tracing", err, got, want)
 		}
 	}

@@ -9,7 +9,8 @@ import (
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 	"go.opentelemetry.io/otel/trace"
 
-	"github.com/poolgate/poolgate/internal/redact"
+	"github.com/poolgate/poolgate/internal/errortype"
+	"github.com/poolgate/poolgate/internal/sqlstate"
 )
 
 // Attributes outside of the conventions. Durations are in seconds, as in metrics.
@@ -41,8 +42,8 @@ func errorAttributes(err error) []attribute.KeyValue {
 	if errors.Is(err, driver.ErrSkip) { // not an error: the driver wants the call in another way
 		return nil
 	}
-	attributes := []attribute.KeyValue{semconv.ErrorTypeKey.String(redact.Error(err))}
-	if state := redact.SQLState(err); state != "" {
+	attributes := []attribute.KeyValue{semconv.ErrorTypeKey.String(errortype.Of(err))}
+	if state := sqlstate.Of(err); state != "" {
 		attributes = append(attributes, semconv.DBResponseStatusCode(state))
 	}
 	return attributes

@@ -9,7 +9,7 @@ import (
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 	"go.opentelemetry.io/otel/semconv/v1.43.0/dbconv"
 
-	"github.com/poolgate/poolgate/internal/redact"
+	"github.com/poolgate/poolgate/internal/errortype"
 	"github.com/poolgate/poolgate/poolgate"
 	"github.com/poolgate/poolgate/poolgate/gate"
 )
@@ -156,9 +156,9 @@ func (m *metrics) acquireEnd(ctx context.Context, a gate.AcquireEnd) {
 	var of []metric.RecordOption
 	switch c := m.classes[a.Class]; {
 	case c == nil: // the gate has no such class, and anything may be in its name
-		of = []metric.RecordOption{m.settings.poolAttributes(semconv.ErrorTypeKey.String(redact.Error(a.Err)))}
+		of = []metric.RecordOption{m.settings.poolAttributes(semconv.ErrorTypeKey.String(errortype.Of(a.Err)))}
 	case a.Err != nil:
-		of = []metric.RecordOption{m.settings.poolAttributes(keyClass.String(a.Class), semconv.ErrorTypeKey.String(redact.Error(a.Err)))}
+		of = []metric.RecordOption{m.settings.poolAttributes(keyClass.String(a.Class), semconv.ErrorTypeKey.String(errortype.Of(a.Err)))}
 	default:
 		of = c.recorded
 	}

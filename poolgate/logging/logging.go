@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/poolgate/poolgate/internal/errortype"
 	"github.com/poolgate/poolgate/internal/operation"
 	"github.com/poolgate/poolgate/internal/redact"
 	"github.com/poolgate/poolgate/poolgate"
@@ -96,7 +97,7 @@ func (l *log) acquireEnd(ctx context.Context, a gate.AcquireEnd) {
 	}
 	message, reason := "slow wait for a permit", ""
 	if a.Err != nil {
-		message, reason = "no permit", redact.Error(a.Err)
+		message, reason = "no permit", errortype.Of(a.Err)
 		attributes = append(attributes, slog.String("reason", reason))
 	}
 	if before, ok := l.waits.pass(a.Class + " " + reason); ok {
@@ -198,7 +199,7 @@ func (l *log) failure(err error) slog.Attr {
 	if l.config.Values {
 		return slog.String("error", err.Error())
 	}
-	return slog.String("error", redact.Error(err))
+	return slog.String("error", errortype.Of(err))
 }
 
 func arguments(args []driver.NamedValue) string {

@@ -7,7 +7,7 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/poolgate/poolgate/internal/redact"
+	"github.com/poolgate/poolgate/internal/errortype"
 	"github.com/poolgate/poolgate/internal/sqlstate"
 	"github.com/poolgate/poolgate/poolgate/gate"
 	"github.com/poolgate/poolgate/poolgate/gatehttp"
@@ -127,5 +127,5 @@ func describe(err error) string {
 			return own.Error()
 		}
 	}
-	return redact.Error(err)
+	return errortype.Of(err)
 }

@@ -1,4 +1,4 @@
-package redact
+package errortype
 
 import (
 	"context"
@@ -13,7 +13,7 @@ import (
 	"github.com/poolgate/poolgate/poolgate/gate"
 )
 
-func TestErrorSaysWhatKindItIs(t *testing.T) {
+func TestOf(t *testing.T) {
 	for want, err := range map[string]error{
 		"queue_full":               &gate.RejectedError{Reason: gate.ErrQueueFull},
 		"deadlock":                 fmt.Errorf("session: %w", &gate.RejectedError{Reason: gate.ErrDeadlock}),
@@ -26,7 +26,7 @@ func TestErrorSaysWhatKindItIs(t *testing.T) {
 		"*errors.errorString":      fmt.Errorf("s3cret: %w", errors.New("s3cret")),
 		"*fmt.wrapErrors":          fmt.Errorf("s3cret: %w, %w", errors.New("s3cret"), errors.New("s3cret")),
 	} {
-		if got := Error(err); got != want {
+		if got := Of(err); got != want {
 			t.Errorf("got %q, want %q", got, want)
 		}
 	}

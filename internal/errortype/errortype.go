@@ -1,4 +1,6 @@
-package redact
+// Package errortype names the kind of an error for logs, spans and metrics, which
+// must not contain its text.
+package errortype
 
 import (
 	"context"
@@ -7,19 +9,23 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/poolgate/poolgate/internal/sqlstate"
 	"github.com/poolgate/poolgate/poolgate/gate"
 )
 
-// Error says in a word what kind of error err is, without its text, in which a
-// server may quote a value: for a refusal by a gate its [gate.Reason], such as
-// "queue_full"; for a context that ended, also while waiting at a gate, the name
-// of the context's error; for an error of the server its SQLSTATE; otherwise its
-// type.
-func Error(err error) string {
+// Of returns a word for the kind of err, without its text, in which a server may
+// quote a value:
+//
+//   - for a refusal by a gate its [gate.Reason], such as "queue_full",
+//   - for an error of the server its SQLSTATE,
+//   - for a context that ended, also while waiting at a gate, the name of the
+//     context's error, and likewise "driver.ErrBadConn",
+//   - otherwise the type.
+func Of(err error) string {
 	if rejected, ok := errors.AsType[*gate.RejectedError](err); ok && rejected.Reason != gate.ErrCanceled {
 		return rejected.Reason.String()
 	}
-	if state := SQLState(err); state != "" {
+	if state := sqlstate.Of(err); state != "" {
 		return state
 	}
 	switch {
@@ -37,16 +43,4 @@ func Error(err error) string {
 		}
 		err = errors.Unwrap(err)
 	}
-}
-
-// SQLState returns the SQLSTATE of an error of the server, as the errors of both
-// drivers have it, or "".
-func SQLState(err error) string {
-	if e, ok := errors.AsType[interface {
-		error
-		SQLState() string
-	}](err); ok {
-		return e.SQLState()
-	}
-	return ""
 }
