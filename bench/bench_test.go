@@ -135,7 +135,7 @@ func openGate(b *testing.B, bench *Bench, d Driver, form Form, setting map[strin
 	if dsn, err = connstring.With(dsn, setting); err != nil {
 		b.Fatal(err)
 	}
-	p, err := Semaphore.pool(d, dsn, 1, Config{Limit: bench.config.Limit})
+	p, err := Semaphore.pool(d, dsn, 1, Config{Limit: bench.config.Limit}, 0)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -24,6 +24,7 @@ var strategyColors = map[Strategy]color.Color{
 	Unbounded:  color.RGBA{0xD5, 0x5E, 0x00, 0xFF},
 	Semaphore:  color.RGBA{0x00, 0x9E, 0x73, 0xFF},
 	Chunked:    color.RGBA{0xCC, 0x79, 0xA7, 0xFF},
+	Adaptive:   color.RGBA{0x56, 0xB4, 0xE9, 0xFF},
 }
 
 // lineDashes distinguishes the drivers where the colour stands for the strategy.

@@ -51,7 +51,7 @@ type Run struct {
 	// driver and the form.
 	Settings map[string]string `json:"dsn_settings,omitempty"`
 
-	Limit   int `json:"limit,omitempty"`    // of semaphore and chunked
+	Limit   int `json:"limit,omitempty"`    // of semaphore and chunked; of adaptive the one it had found at the end
 	MaxOpen int `json:"max_open,omitempty"` // of unbounded; 0 is unlimited
 }
 
@@ -82,19 +82,19 @@ func (b *Bench) run(ctx context.Context, c Case) (_ Run, err error) {
 	if err := b.fresh(ctx, c.Form); err != nil {
 		return Run{}, err
 	}
-	p, err := c.Strategy.pool(c.Driver, dsn, len(b.plan), b.config)
+	p, err := c.Strategy.pool(c.Driver, dsn, len(b.plan), b.config, b.server.MaxConnections)
 	if err != nil {
 		return Run{}, err
 	}
 	defer p.close()
 
 	runtime.GC() // not on this run's time what the last one has left
-	cpuBefore, _ := cpuTime()
+	cpuBefore, _ := CPUTime()
 	start := time.Now()
 	sampler := startSampler(b.observer, start)
 	attempts := b.attempt(ctx, c, p)
 	elapsed := time.Since(start)
-	cpuAfter, _ := cpuTime()
+	cpuAfter, _ := CPUTime()
 	samples, err := sampler.finish()
 	if ctx.Err() != nil {
 		return Run{}, ctx.Err()
@@ -105,10 +105,8 @@ func (b *Bench) run(ctx context.Context, c Case) (_ Run, err error) {
 
 	run := Run{Case: c, Ops: len(b.plan), Seconds: elapsed.Seconds(), Connections: samples,
 		ClientCPU: (cpuAfter - cpuBefore).Seconds(), Settings: c.Driver.Settings(c.Form)}
-	switch c.Strategy {
-	case Semaphore, Chunked:
-		run.Limit = b.config.Limit
-	case Unbounded:
+	run.Limit = p.limit()
+	if c.Strategy == Unbounded {
 		run.MaxOpen = b.config.MaxOpen
 	}
 	if run.PeakConnections, run.MeanConnections, err = peakAndMean(samples); err != nil {

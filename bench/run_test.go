@@ -19,7 +19,7 @@ func TestRun(t *testing.T) {
 			reads++
 		}
 	}
-	peak := map[Strategy]int{Sequential: 1, Unbounded: maxOpen, Semaphore: limit, Chunked: limit}
+	peak := map[Strategy]int{Sequential: 1, Unbounded: maxOpen, Semaphore: limit, Chunked: limit, Adaptive: 100}
 	for _, c := range Cases(Forms(), Drivers(), Strategies()) {
 		t.Run(c.String(), func(t *testing.T) {
 			run, err := b.Run(t.Context(), c)

@@ -29,10 +29,13 @@ const (
 	// Chunked starts every operation at once, behind a gate that lets them
 	// through by waves.
 	Chunked Strategy = "chunked"
+
+	// Adaptive is Semaphore with a limit that the gate finds by itself.
+	Adaptive Strategy = "adaptive"
 )
 
 // Strategies returns all strategies in the order in which they run.
-func Strategies() []Strategy { return []Strategy{Sequential, Unbounded, Semaphore, Chunked} }
+func Strategies() []Strategy { return []Strategy{Sequential, Unbounded, Semaphore, Chunked, Adaptive} }
 
 // A pool is what a strategy sends its operations to.
 type pool struct {
@@ -41,12 +44,16 @@ type pool struct {
 	// waited is how long all operations together have waited for a
 	// connection, or for the permit to take one.
 	waited func() time.Duration
+	// limit is how many operations may use a connection at once: of Adaptive
+	// what the gate has found. 0 if nothing limits them.
+	limit func() int
 	// unused returns an error if a permit or a connection is still out.
 	unused func() error
 }
 
 // pool opens the pool for a run of the given number of operations.
-func (s Strategy) pool(d Driver, dsn string, ops int, c Config) (pool, error) {
+// The server has so many connections.
+func (s Strategy) pool(d Driver, dsn string, ops int, c Config, connections int) (pool, error) {
 	if s == Sequential || s == Unbounded {
 		return s.barePool(d, dsn, ops, c.MaxOpen)
 	}
@@ -55,11 +62,18 @@ func (s Strategy) pool(d Driver, dsn string, ops int, c Config) (pool, error) {
 		MaxWaiting: ops, // all come at once, and none is to be refused
 		MaxWait:    24 * time.Hour,
 	}
-	if s == Chunked {
+	switch s {
+	case Chunked:
 		config.Mode = gate.Chunked
+	case Adaptive:
+		config.Limit = 0
+		config.Adaptive = &gate.Adaptive{Max: max(1, min(gate.DefaultAdaptiveMax, connections-sparedConnections))}
 	}
 	return gatedPool(d, dsn, config, c.Traces)
 }
+
+// sparedConnections are left to others by Adaptive.
+const sparedConnections = 20
 
 func (s Strategy) barePool(d Driver, dsn string, ops, maxOpen int) (pool, error) {
 	db, err := d.openBare(dsn)
@@ -76,6 +90,7 @@ func (s Strategy) barePool(d Driver, dsn string, ops, maxOpen int) (pool, error)
 		db:     db,
 		close:  db.Close,
 		waited: func() time.Duration { return db.Stats().WaitDuration },
+		limit:  func() int { return 0 },
 		// It may count as in use what it is still about to open, for callers
 		// that have got another connection meanwhile.
 		unused: func() error { return nil },
@@ -95,6 +110,7 @@ func gatedPool(d Driver, dsn string, config gate.Config, traces trace.TracerProv
 		db:     db.DB,
 		close:  db.Close,
 		waited: func() time.Duration { return db.Gate().Stats().WaitDuration + db.Stats().WaitDuration },
+		limit:  func() int { return db.Gate().Stats().FoundLimit() },
 		unused: func() error {
 			if s := db.Gate().Stats(); s.InFlight > 0 || s.Waiting > 0 {
 				return fmt.Errorf("%d permits are still out and %d callers wait", s.InFlight, s.Waiting)

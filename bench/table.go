@@ -69,6 +69,9 @@ func (r *Report) times(f Form) table {
 		t.heads = append(t.heads, "of pgbench")
 	}
 	for _, run := range r.runsOf(f) {
+		if run.Strategy == Adaptive {
+			t.caption += fmt.Sprintf("\n%s adaptive: the limit was %d at the end", run.Driver, run.Limit)
+		}
 		cpu := "-"
 		if run.ClientCPU > 0 {
 			cpu = fmt.Sprintf("%.1f", run.ClientCPU)

@@ -31,7 +31,7 @@ func TestTraces(t *testing.T) {
 			if n := names["read"+suffix] + names["write"+suffix]; n != ops || len(roots) != ops {
 				t.Errorf("%d spans of operations in %d traces, want %d: %v", n, len(roots), ops, names)
 			}
-			gated := slices.Contains([]Strategy{Semaphore, Chunked}, c.Strategy)
+			gated := slices.Contains([]Strategy{Semaphore, Chunked, Adaptive}, c.Strategy)
 			if leases := names["poolgate.lease"]; gated != (leases >= ops) || gated != (names["poolgate.wait"] > 0) {
 				t.Errorf("%d leases and %d waits", leases, names["poolgate.wait"])
 			}

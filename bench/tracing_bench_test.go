@@ -106,11 +106,11 @@ type cost struct {
 }
 
 func (c *cost) throughput(b *testing.B, db *sql.DB, callers int, during time.Duration, do func(context.Context, *sql.DB) error) float64 {
-	before, _ := cpuTime()
+	before, _ := CPUTime()
 	start := time.Now()
 	rate := throughput(b, db, callers, during, do)
 	c.ops += rate * time.Since(start).Seconds()
-	after, _ := cpuTime()
+	after, _ := CPUTime()
 	c.cpu += after - before
 	return rate
 }

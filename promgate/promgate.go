@@ -136,7 +136,7 @@ func (c *Collector) Collect(metrics chan<- prometheus.Metric) {
 	}
 	for _, pool := range c.names {
 		s := c.gates[pool].Stats()
-		gauge(descLimit, float64(s.Limit), pool)
+		gauge(descLimit, float64(s.FoundLimit()), pool)
 		counter(descRefusals, s.UnknownClass, pool, "", gate.ErrUnknownClass.String())
 		for _, class := range classes(s) {
 			gauge(descInFlight, float64(class.InFlight), pool, class.Name)

@@ -124,9 +124,9 @@ func (m *metrics) observe(_ context.Context, o metric.Observer) error {
 	pool, g := m.db.Stats(), m.db.Gate().Stats()
 	o.ObserveInt64(m.count.Inst(), int64(pool.InUse), m.used)
 	o.ObserveInt64(m.count.Inst(), int64(pool.Idle), m.idle)
-	o.ObserveInt64(m.max.Inst(), int64(g.Limit+g.OutOfBand.Max), m.pool)
+	o.ObserveInt64(m.max.Inst(), int64(m.db.Gate().MostPermits()), m.pool)
 	o.ObserveInt64(m.pending.Inst(), int64(g.Waiting), m.pool)
-	o.ObserveInt64(m.limit, int64(g.Limit), m.pool)
+	o.ObserveInt64(m.limit, int64(g.FoundLimit()), m.pool)
 	o.ObserveInt64(m.refusals, int64(g.UnknownClass), m.unknownClass)
 	for _, c := range classes(g) {
 		of := m.classes[c.Name]

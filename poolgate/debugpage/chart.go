@@ -55,6 +55,28 @@ func (c classReport) Charts() []chart {
 	}
 }
 
+// LimitCharts returns the charts of a limit that the gate finds by itself, or
+// none if it is fixed or nothing happened in the last ten minutes.
+func (r gateReport) LimitCharts(now time.Time) []chart {
+	if r.Adaptive == nil || len(r.Adaptive.Periods) == 0 {
+		return nil
+	}
+	var limit, statements, took [bars]float64
+	for _, p := range r.Adaptive.Periods {
+		x := bars - 1 - int(now.Truncate(barPeriod).Sub(p.Start)/barPeriod)
+		if x < 0 || x >= bars {
+			continue
+		}
+		limit[x], statements[x], took[x] = float64(p.Center), float64(p.Statements), float64(p.Took)
+	}
+	count := func(x float64) string { return thousands(uint64(x)) }
+	return []chart{
+		newChart("Limit", &limit, "found", &limit, "", count, false),
+		newChart("Statements per 10 s", &statements, "ended", &statements, "", count, false),
+		newChart("Statement time", &took, "mean", &took, "", func(x float64) string { return seconds(x).String() }, false),
+	}
+}
+
 // newChart draws front in front of back, which is nowhere lower.
 func newChart(title string, front *[bars]float64, frontLabel string, back *[bars]float64, backLabel string,
 	format func(float64) string, alarm bool) chart {

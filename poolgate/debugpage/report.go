@@ -36,6 +36,8 @@ type gateReport struct {
 	Classes    []classReport  `json:"classes"` // the lane out of band last, unless there is none
 	Holders    []holderReport `json:"holders"` // those that hold longest first
 
+	Adaptive *gate.AdaptiveStats `json:"adaptive,omitempty"` // nil if the limit is fixed
+
 	Anchor string `json:"-"` // in the page; the same in every report
 }
 
@@ -120,6 +122,9 @@ func reportOf(name string, g *gate.Gate, now time.Time, stacks *goroutines.Stack
 		StackEvery: s.StackEvery,
 		Totals:     s.Counts,
 		Holders:    []holderReport{},
+	}
+	if s.Adaptive.Max > 0 {
+		r.Adaptive = &s.Adaptive
 	}
 	classes := s.Classes
 	if s.OutOfBand.Max > 0 {

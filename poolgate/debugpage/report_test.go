@@ -31,6 +31,20 @@ func shows(t *testing.T, h http.Handler, target string, want ...string) {
 }
 
 func TestReport(t *testing.T) {
+	inBubble(t, "an adaptive limit has its reason and its charts", func(t *testing.T) {
+		g := newGate(t, gate.Config{Limit: 12, Adaptive: &gate.Adaptive{Max: 50}})
+		h := only("orders", g)
+		for range 3 {
+			p := acquire(t, g, gate.Request{})
+			p.Worked(20*time.Millisecond, false, false)
+			p.Release()
+			time.Sleep(20 * time.Second)
+		}
+		shows(t, h, "/", "<b>12</b> found, between 1 and 50", "The gate finds its limit: start",
+			`aria-label="Limit, up to 12"`, `aria-label="Statements per 10 s, up to 1"`, `aria-label="Statement time, up to 20 ms"`)
+		shows(t, h, "/?format=json", `"adaptive"`, `"center"`, `"took_seconds"`)
+	})
+
 	inBubble(t, "it tells the queue by class, the oldest waiter, waits, holds and refusals", func(t *testing.T) {
 		g := newGate(t, gate.Config{Limit: 1, Classes: []gate.Class{{Name: "web"}, {Name: "reports", MaxWaiting: 1, MaxWait: time.Hour}}})
 		h := only("orders", g)

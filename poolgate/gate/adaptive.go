@@ -85,6 +85,15 @@ type AdaptiveStats struct {
 	Periods []LimitPeriod
 }
 
+// FoundLimit returns the limit without the probes of an adaptive gate: Limit if
+// it is fixed, and otherwise Adaptive.Center.
+func (s Stats) FoundLimit() int {
+	if s.Adaptive.Max > 0 {
+		return s.Adaptive.Center
+	}
+	return s.Limit
+}
+
 // A LimitPeriod is what an adaptive gate saw within ten seconds.
 type LimitPeriod struct {
 	Start      time.Time

@@ -22,6 +22,10 @@ func (s Stats) MarshalJSON() ([]byte, error) {
 	if s.OutOfBand.Max > 0 {
 		classes = append(classes[:len(classes):len(classes)], s.OutOfBand)
 	}
+	var adaptive *AdaptiveStats // left out where the limit is fixed
+	if s.Adaptive.Max > 0 {
+		adaptive = &s.Adaptive
+	}
 	return json.Marshal(struct {
 		Mode       Mode         `json:"mode"`
 		Limit      int          `json:"limit"`
@@ -36,9 +40,11 @@ func (s Stats) MarshalJSON() ([]byte, error) {
 		StackEvery int          `json:"stack_every"`
 		Totals     Counts       `json:"totals"`
 		Classes    []ClassStats `json:"classes"`
+
+		Adaptive *AdaptiveStats `json:"adaptive,omitempty"`
 	}{
 		s.Mode, s.Limit, s.InFlight, s.Waiting, seconds(s.OldestWait), s.Suspended, s.Stopped,
-		s.Overloaded, s.Shadow, seconds(s.LeakAfter), s.StackEvery, s.Counts, classes,
+		s.Overloaded, s.Shadow, seconds(s.LeakAfter), s.StackEvery, s.Counts, classes, adaptive,
 	})
 }
 
@@ -88,4 +94,29 @@ func (p Percentiles) MarshalJSON() ([]byte, error) {
 		P99 seconds `json:"p99"`
 		Max seconds `json:"max"`
 	}{seconds(p.P50), seconds(p.P90), seconds(p.P99), seconds(p.Max)})
+}
+
+// MarshalJSON returns the element "adaptive" in [Stats.MarshalJSON].
+func (a AdaptiveStats) MarshalJSON() ([]byte, error) {
+	periods := a.Periods
+	if periods == nil {
+		periods = []LimitPeriod{}
+	}
+	return json.Marshal(struct {
+		Min     int           `json:"min"`
+		Max     int           `json:"max"`
+		Center  int           `json:"center"`
+		Reason  string        `json:"reason"`
+		Periods []LimitPeriod `json:"history"`
+	}{a.Min, a.Max, a.Center, a.Reason, periods})
+}
+
+// MarshalJSON returns an element of the history of [AdaptiveStats.MarshalJSON].
+func (p LimitPeriod) MarshalJSON() ([]byte, error) {
+	return json.Marshal(struct {
+		Start      time.Time `json:"start"`
+		Center     int       `json:"center"`
+		Statements int       `json:"statements"`
+		Took       seconds   `json:"took_seconds"`
+	}{p.Start, p.Center, p.Statements, seconds(p.Took)})
 }

@@ -1,5 +1,5 @@
 // Command poolbench sends the same reads and writes through a connection pool in
-// four ways, on two drivers, and compares them in a report. Without arguments it
+// five ways, on two drivers, and compares them in a report. Without arguments it
 // starts a PostgreSQL of its own and takes about a minute; see poolbench -h.
 package main
 
@@ -35,7 +35,7 @@ func main() {
 }
 
 func run(args []string, stdout, stderr io.Writer) int {
-	o, err := parse(args, stderr)
+	work, err := command(args, stdout, stderr)
 	if errors.Is(err, pflag.ErrHelp) {
 		return 0
 	}
@@ -46,7 +46,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second signal ends it at once
-	switch err := benchmark(ctx, o, stdout, stderr); {
+	switch err := work(ctx); {
 	case err == nil:
 		return 0
 	case ctx.Err() != nil && errors.Is(err, context.Canceled):
@@ -56,6 +56,16 @@ func run(args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "poolbench: %v\n", err)
 		return exitFailed
 	}
+}
+
+// command returns what the command line asks for.
+func command(args []string, stdout, stderr io.Writer) (func(context.Context) error, error) {
+	if len(args) > 0 && args[0] == "tune" {
+		o, err := parseTune(args[1:], stderr)
+		return func(ctx context.Context) error { return runTune(ctx, o, stdout, stderr) }, err
+	}
+	o, err := parse(args, stderr)
+	return func(ctx context.Context) error { return benchmark(ctx, o, stdout, stderr) }, err
 }
 
 // benchmark does everything. If it ends early, it prints and writes the runs

@@ -30,7 +30,7 @@ type options struct {
 	sample     float64 // the share of the operations that is traced
 }
 
-const usage = `poolbench sends the same reads and writes through a connection pool in four
+const usage = `poolbench sends the same reads and writes through a connection pool in five
 ways, on two drivers, and compares them: time, latency, connections, errors.
 
 Strategies
@@ -38,6 +38,7 @@ Strategies
   unbounded   all at once, with nothing in front of the pool
   semaphore   all at once, through a gate that keeps --limit connections in use
   chunked     all at once, through a gate that lets them in by waves of --limit
+  adaptive    all at once, through a gate that finds its limit while it runs
 
 Forms
   faithful    the statements that SQLAlchemy sends, without an index on b(a_id)

@@ -1,68 +1,79 @@
 // Command simulate runs the limit finders of package gate against models of a
-// database server in virtual time, and prints the table of docs/limit.md.
+// database server, in virtual time, and prints the table of docs/limit.md. It
+// takes three minutes of CPU time.
 package main
 
 import (
 	"flag"
 	"fmt"
-	"os"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/poolgate/poolgate/bench/simulate"
 	"github.com/poolgate/poolgate/poolgate/gate"
 )
 
+var starts = []int{1, 8, 200}
+
 func main() {
 	only := flag.String("only", "", "run the scenarios whose name contains this")
-	seeds := flag.Int("seeds", 3, "runs of each scenario, of which the means are printed")
+	seeds := flag.Int("seeds", 3, "runs of each scenario, whose means are printed")
 	aim := gate.Balanced
 	flag.TextVar(&aim, "aim", gate.Balanced, "balanced, low-latency or high-throughput, for the paired probe")
-	which := flag.String("finder", "", "only this finder: probe, gradient2 or aimd")
 	flag.Parse()
-	finders := []struct {
-		name string
-		make func(gate.Adaptive, int) gate.Finder
-	}{
-		{"probe", gate.NewPairedProbe},
-		{"gradient2", gate.NewGradient2},
-		{"aimd", gate.NewAIMD},
-	}
-	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "scenario\tfinder\tstart 1\tstart 8\tstart 200\tcenter\tconverged from 1 · 8 · 200")
+	fmt.Println("| server | from 1 | from 8 | from 200 | limit | found after, from 1 · 8 · 200 | Gradient2, from 8 | AIMD, from 8 |")
+	fmt.Println("|---|---|---|---|---|---|---|---|")
 	for _, s := range simulate.Scenarios() {
-		if !strings.Contains(s.Name, *only) {
-			continue
-		}
-		for _, f := range finders {
-			if *which != "" && f.name != *which {
-				continue
-			}
-			fmt.Fprintf(w, "%s\t%s", s.Name, f.name)
-			var took []string
-			center := 0.0
-			for _, start := range []int{1, 8, 200} {
-				var throughput, latency, fairness, converged float64
-				for seed := range *seeds {
-					s := s.From(start)
-					s.Seed = uint64(seed + 1)
-					r := simulate.Run(s, aim, f.make)
-					throughput += r.Throughput / float64(*seeds)
-					latency += r.Latency / float64(*seeds)
-					fairness += r.Fairness / float64(*seeds)
-					converged += r.Converged.Seconds() / float64(*seeds)
-					center += r.Center / float64(3**seeds)
-				}
-				fair := ""
-				if len(s.Clients) > 1 {
-					fair = fmt.Sprintf(" (%.2f)", fairness)
-				}
-				fmt.Fprintf(w, "\t%.2f/%.2f%s", throughput, latency, fair)
-				took = append(took, time.Duration(converged*float64(time.Second)).Round(time.Second).String())
-			}
-			fmt.Fprintf(w, "\t%.1f\t%s\n", center, strings.Join(took, " · "))
+		if strings.Contains(s.Name, *only) {
+			fmt.Println(line(s, aim, *seeds))
 		}
 	}
-	w.Flush()
+}
+
+// line returns a line of the table.
+func line(s simulate.Scenario, aim gate.Aim, seeds int) string {
+	cells := []string{s.Name}
+	var found []string
+	center := 0.0
+	for _, start := range starts {
+		m := runs(s.From(start), aim, gate.NewPairedProbe, seeds)
+		cells = append(cells, m.String())
+		found = append(found, m.converged.Round(time.Second).String())
+		center += m.center / float64(len(starts))
+	}
+	cells = append(cells, fmt.Sprintf("%.1f", center), strings.Join(found, " · "))
+	for _, create := range []func(gate.Adaptive, int) gate.Finder{gate.NewGradient2, gate.NewAIMD} {
+		cells = append(cells, runs(s.From(8), aim, create, seeds).String())
+	}
+	return "| " + strings.Join(cells, " | ") + " |"
+}
+
+// mean is the mean of several runs.
+type mean struct {
+	throughput, latency, fairness, center float64
+	converged                             time.Duration
+	clients                               int
+}
+
+// String returns throughput and latency, and the fairness of several gates.
+func (m mean) String() string {
+	if m.clients > 1 {
+		return fmt.Sprintf("%.2f/%.2f (%.2f)", m.throughput, m.latency, m.fairness)
+	}
+	return fmt.Sprintf("%.2f/%.2f", m.throughput, m.latency)
+}
+
+func runs(s simulate.Scenario, aim gate.Aim, create func(gate.Adaptive, int) gate.Finder, seeds int) mean {
+	m := mean{clients: len(s.Clients)}
+	for seed := range seeds {
+		s.Seed = uint64(seed + 1)
+		r := simulate.Run(s, aim, create)
+		n := float64(seeds)
+		m.throughput += r.Throughput / n
+		m.latency += r.Latency / n
+		m.fairness += r.Fairness / n
+		m.center += r.Center / n
+		m.converged += r.Converged / time.Duration(seeds)
+	}
+	return m
 }
