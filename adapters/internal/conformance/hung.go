@@ -163,7 +163,12 @@ func testHungServer(t *testing.T, d Driver) {
 				rows = append(rows, []any{i, strings.Repeat("x", 1000)})
 			}
 			p.StopAfter(1<<20, true)
-			return func() error { _, err := d.Copy(ctx, f.DB, "t", []string{"id", "v"}, rows); return err }
+			return func() error {
+				if _, err := d.Copy(ctx, f.DB, "t", []string{"id", "v"}, rows); err == nil {
+					return errors.New("no error")
+				}
+				return ctx.Err() // it may be database/sql that closes the statement
+			}
 		}},
 		{"the end of a COPY", func(t *testing.T, ctx context.Context, f *fixture, p *faultproxy.Proxy) func() error {
 			return func() error {
@@ -189,7 +194,10 @@ func testHungServer(t *testing.T, d Driver) {
 			f.usable(t)
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
-			endsWithContext(t, test.prepare(t, ctx, f, p), cancel)
+			endsWithContext(t, test.prepare(t, ctx, f, p), func() {
+				eventually(t, "the server has hung", p.Stopped)
+				cancel()
+			})
 			f.settled(t) // while the server still says nothing
 			p.Resume()
 			f.usable(t)
@@ -273,8 +281,8 @@ func endsWithContext(t *testing.T, call func() error, cancel func()) {
 		t.Fatalf("it has not hung: %v", err)
 	case <-time.After(50 * time.Millisecond):
 	}
-	start := time.Now()
 	cancel()
+	start := time.Now()
 	select {
 	case err := <-ended:
 		if !errors.Is(err, context.Canceled) {

@@ -86,6 +86,13 @@ func (p *Proxy) StopAfter(n int, toTheServer bool) {
 	})
 }
 
+// Stopped reports whether nothing is forwarded.
+func (p *Proxy) Stopped() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.hole
+}
+
 // StopTLS answers new connections that it is ready for TLS, and then nothing.
 func (p *Proxy) StopTLS() { p.set(func() { p.fakeTLS = true }) }
 
