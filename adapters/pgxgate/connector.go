@@ -27,9 +27,12 @@ const (
 	DefaultPingTimeout = 500 * time.Millisecond
 )
 
-// A Connector opens the connections of a pool, each a [Conn], as [Open] does,
-// for code that wraps them before it makes a pool. It is safe for concurrent
-// use, but its fields must not be changed once it is used.
+// A Connector opens the connections of a pool, each a [Conn], as [Open] does.
+// It is for code that sets its fields, or wraps it, before it hands it to
+// poolgate.OpenDB. In a pool of sql.OpenDB callers would wait for [Conn.Close].
+//
+// It is safe for concurrent use, but its fields must not be changed once it is
+// used.
 type Connector struct {
 	// PingAfter is how long a connection may be idle without a ping when it is
 	// used again. If it is negative, a ping is sent only on a connection on

@@ -98,6 +98,32 @@ func testCancellation(t *testing.T, d Driver) {
 		})
 	}
 
+	t.Run("a request to cancel that comes too late does not hit what is executed next", func(t *testing.T) {
+		stmt, err := f.PrepareContext(t.Context(), "select pg_sleep(0.003)")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer stmt.Close()
+		for i := range 300 {
+			ctx, cancel := context.WithCancel(t.Context())
+			time.AfterFunc(2*time.Millisecond+time.Duration(i%20)*100*time.Microsecond, cancel)
+			var err error
+			if i%2 == 0 {
+				_, err = f.ExecContext(ctx, "select pg_sleep(0.003)")
+			} else {
+				_, err = stmt.ExecContext(ctx)
+			}
+			if err != nil && !errors.Is(err, context.Canceled) {
+				t.Errorf("got %v", err)
+			}
+			cancel()
+			if n := scalar[int](t, f, "select count(*) from generate_series(1, 100)"); n != 100 {
+				t.Errorf("got %d", n)
+			}
+		}
+		f.usable(t)
+	})
+
 	t.Run("rows whose context ends are closed, and their permit comes back", func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
