@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -148,5 +149,57 @@ func BenchmarkContended(b *testing.B) {
 				})
 			}
 		}
+	}
+}
+
+// BenchmarkPaired runs the gate and the semaphore in turns, and reports the median of
+// how many times as long the gate takes. So it says something on a busy machine too.
+func BenchmarkPaired(b *testing.B) {
+	for _, c := range []struct{ goroutines, limit, ops int }{
+		{1, 4, 20_000}, {100, 4, 20_000}, {10_000, 40, 100_000},
+	} {
+		b.Run(fmt.Sprintf("goroutines=%d/limit=%d/hold=nothing", c.goroutines, c.limit), func(b *testing.B) {
+			g, err := gate.New(gate.Config{Limit: c.limit, MaxWaiting: c.goroutines})
+			if err != nil {
+				b.Fatal(err)
+			}
+			both := []acquirer{gateAcquirer{g}, semaphoreAcquirer{semaphore.NewWeighted(int64(c.limit))}}
+			ctx, cancel := context.WithCancel(context.Background())
+			defer cancel()
+			run := func(a acquirer) time.Duration {
+				start := time.Now()
+				var left atomic.Int64
+				left.Store(int64(c.ops))
+				one := func() {
+					for left.Add(-1) >= 0 {
+						if err := a.acquire(ctx, nothing); err != nil {
+							b.Error(err)
+							return
+						}
+					}
+				}
+				if c.goroutines == 1 {
+					one()
+					return time.Since(start)
+				}
+				var all sync.WaitGroup
+				for range c.goroutines {
+					all.Go(one)
+				}
+				all.Wait()
+				return time.Since(start)
+			}
+			var ratios []float64
+			for b.Loop() {
+				took := [2]time.Duration{}
+				for i := range both { // each is first as often as the other
+					k := (i + len(ratios)) % 2
+					took[k] = run(both[k])
+				}
+				ratios = append(ratios, float64(took[0])/float64(took[1]))
+			}
+			slices.Sort(ratios)
+			b.ReportMetric(ratios[len(ratios)/2], "gate/semaphore")
+		})
 	}
 }

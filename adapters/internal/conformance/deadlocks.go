@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -105,6 +106,46 @@ func testDeadlocks(t *testing.T, d Driver) {
 			t.Logf("found after %v", waited)
 		})
 	}
+
+	t.Run("of many that need a second connection at least as many come to their end as are refused", func(t *testing.T) {
+		f := open(t, d, 4)
+		const goroutines, tries = 40, 3
+		var done sync.WaitGroup
+		var committed, refused atomic.Int64
+		try := func() error {
+			tx, err := f.Begin()
+			if err != nil {
+				return err
+			}
+			defer tx.Rollback()
+			if _, err := tx.Exec("select 1"); err != nil {
+				return err
+			}
+			if _, err := f.Exec("select 1"); err != nil {
+				return err
+			}
+			return tx.Commit()
+		}
+		for range goroutines {
+			done.Go(func() {
+				for range tries {
+					switch err := try(); {
+					case err == nil:
+						committed.Add(1)
+					case errors.Is(err, gate.ErrDeadlock):
+						refused.Add(1)
+					default:
+						t.Error(err)
+					}
+				}
+			})
+		}
+		done.Wait()
+		t.Logf("%d committed, %d were refused", committed.Load(), refused.Load())
+		if committed.Load() < refused.Load() {
+			t.Errorf("%d committed, %d were refused", committed.Load(), refused.Load())
+		}
+	})
 
 	t.Run("a transaction that another goroutine works with is none", func(t *testing.T) {
 		f := open(t, d, 1)
