@@ -28,18 +28,22 @@ func (db *DB) SetMaxOpenConns(n int) {
 	if n <= 0 {
 		return
 	}
-	s := db.gate.Stats()
-	limit, lane := s.Limit, s.OutOfBand.Max
-	if s.Adaptive.Max > 0 {
-		limit = s.Adaptive.Max
-		lane = db.gate.MostPermits() - limit
+	highest := db.gate.Stats().Limit
+	if a := db.gate.Stats().Adaptive; a.Max > 0 {
+		highest = a.Max
 	}
-	highest := limit
-	for limit > 1 && limit+lane > n {
-		limit--
-		if db.config.Gate.OutOfBand == 0 {
+	limit, lane := min(highest, n), 0
+	for {
+		switch set := db.config.Gate.OutOfBand; {
+		case set > 0:
+			lane = set
+		case set == 0:
 			lane = max(1, limit/4)
 		}
+		if limit == 1 || limit+lane <= n {
+			break
+		}
+		limit--
 	}
 	if limit < highest {
 		_ = db.gate.SetLimit(limit) // it is at least 1
