@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"errors"
 	"strings"
 	"testing"
 )
@@ -92,5 +93,52 @@ func TestDropTablesLeavesAloneWhatIsNotItsOwn(t *testing.T) {
 	}
 	if _, err := b.admin.ExecContext(ctx, "DROP TABLE public.a, "+DefaultSchema+".precious"); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestOneBenchmarkInASchema(t *testing.T) {
+	b := openTest(t, Config{Ops: 10, Limit: 2})
+	if err := b.tables.fresh(t.Context(), Faithful); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(t.Context(), b.config); !errors.Is(err, ErrOccupied) {
+		t.Errorf("a second benchmark in the same schema: %v", err)
+	}
+	if err := b.tables.checkOwn(t.Context()); err != nil {
+		t.Error(err)
+	}
+	other := b.config
+	other.Schema = "other"
+	second, err := Open(t.Context(), other)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := second.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestTablesOfABenchmarkThatWasKilled(t *testing.T) {
+	b := openTest(t, Config{Ops: 10, Limit: 2, Schema: "leftover"})
+	ctx := t.Context()
+	if err := b.tables.fresh(ctx, Faithful); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.observer.ExecContext(ctx, "SELECT pg_advisory_unlock_all()"); err != nil { // as its end would
+		t.Fatal(err)
+	}
+	next, err := Open(ctx, b.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := next.tables.fresh(ctx, Idiomatic); err != nil {
+		t.Error(err)
+	}
+	if err := next.Close(); err != nil {
+		t.Error(err)
+	}
+	var left bool
+	if err := b.admin.QueryRowContext(ctx, "SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = 'leftover')").Scan(&left); err != nil || left {
+		t.Errorf("the schema is still there: %v, error %v", left, err)
 	}
 }
