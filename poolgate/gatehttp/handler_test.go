@@ -16,30 +16,35 @@ import (
 )
 
 func TestHandler(t *testing.T) {
-	onBoth(t, "no more requests are inside than there are permits", func(t *testing.T, h2 bool) {
+	onBoth(t, "as many requests are inside as there are permits, and no more", func(t *testing.T, h2 bool) {
+		const limit, requests = 2, 20
+		leave := make(chan struct{})
 		var inside, most atomic.Int64
-		s := serve(t, h2, gate.Config{Limit: 2}, func(w http.ResponseWriter, r *http.Request) {
+		s := serve(t, h2, gate.Config{Limit: limit}, func(w http.ResponseWriter, r *http.Request) {
 			n := inside.Add(1)
 			for old := most.Load(); n > old && !most.CompareAndSwap(old, n); old = most.Load() {
 			}
-			time.Sleep(5 * time.Millisecond)
+			<-leave
 			inside.Add(-1)
 		})
 		var answers []<-chan answer
-		for range 20 {
+		for range requests {
 			answers = append(answers, s.start("/"))
 		}
+		s.untilWaiting(t, requests-limit)
+		until(t, "all permits are in use by the handler", func() bool { return inside.Load() == limit })
+		close(leave)
 		for _, a := range answers {
 			if a := <-a; a.status != 200 {
 				t.Errorf("got %+v", a)
 			}
 		}
-		if n := most.Load(); n > 2 {
-			t.Errorf("%d were inside at once", n)
+		if n := most.Load(); n != limit {
+			t.Errorf("%d were inside at once, want %d", n, limit)
 		}
 	})
 
-	onBoth(t, "whoever is refused gets a 503 that says when to come again, and nothing else", func(t *testing.T, h2 bool) {
+	onBoth(t, "a refusal is a 503 with Retry-After, and nothing else", func(t *testing.T, h2 bool) {
 		leave := make(chan struct{})
 		s := serve(t, h2, gate.Config{Limit: 1, MaxWaiting: gate.NoWaiting}, func(http.ResponseWriter, *http.Request) { <-leave })
 		first := s.start("/")

@@ -36,11 +36,11 @@ func TestCancellation(t *testing.T) {
 			var before, after int
 			must(t, db.QueryRowContext(background, "SELECT pg_backend_pid()").Scan(&before))
 			ctx, cancel := context.WithCancel(background)
-			session.Run(ctx, func(ctx context.Context) error {
+			is(t, session.Run(ctx, func(ctx context.Context) error {
 				must(t, insert(ctx, session.DB(ctx, db.DB.DB), "a"))
 				cancel()
 				return nil
-			})
+			}), context.Canceled)
 			must(t, db.QueryRowContext(background, "SELECT pg_backend_pid()").Scan(&after))
 			if before != after {
 				t.Errorf("backend %d became %d", before, after)
@@ -48,20 +48,38 @@ func TestCancellation(t *testing.T) {
 			has(t, db.DB)
 		})
 		run("all is given back when Run returns, even if the context ends just then", func(t *testing.T, db *fixture) {
+			committed := 0
 			for i := range 100 {
 				ctx, cancel := context.WithCancel(background)
 				go func() {
 					time.Sleep(time.Duration(i) * 20 * time.Microsecond)
 					cancel()
 				}()
-				session.Run(ctx, func(ctx context.Context) error {
-					insert(ctx, session.DB(ctx, db.DB.DB), "a")
-					insert(background, session.DB(ctx, db.DB.DB), "a")
+				var first, second error
+				err := session.Run(ctx, func(ctx context.Context) error {
+					first = insert(ctx, session.DB(ctx, db.DB.DB), "a")
+					second = insert(background, session.DB(ctx, db.DB.DB), "a")
 					return nil
 				})
 				cancel()
+				for _, err := range []error{first, second, err} {
+					if err != nil {
+						is(t, err, context.Canceled)
+					}
+				}
+				if first == nil && second != nil && err == nil {
+					t.Errorf("it was committed after %v", second)
+				}
+				if err == nil {
+					for _, err := range []error{first, second} {
+						if err == nil {
+							committed++
+						}
+					}
+				}
 				eventually(t, "nothing is held", func() bool { return db.Gate().Stats().InFlight == 0 && db.Stats().InUse == 0 })
 			}
+			has(t, db.DB, slices.Repeat([]string{"a"}, committed)...)
 		})
 		run("a commit is all or nothing, and the error knows, whenever the context ends", func(t *testing.T, db *fixture) {
 			committed := 0
