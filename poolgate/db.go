@@ -137,11 +137,13 @@ func OpenDB(c driver.Connector, config Config) (*DB, error) {
 
 // Wrap puts a gate in front of a pool that exists. It opens no connection. It
 // returns an error that names the field of config that it cannot accept, or if
-// the limit is higher than inner's MaxOpenConns, which could then never be
-// reached: waiters would leave the gate's queue only to wait in the pool's. If
-// MaxOpenConns leaves less besides the limit than the lane out of band has by
-// default, the lane is as large as that, or there is none. For a pool of pgx's
-// stdlib.OpenDBFromPool the same holds for MaxConns of the *pgxpool.Pool.
+// inner is gated already, since two gates one behind the other can wait for each
+// other. It also returns one if the limit is higher than inner's MaxOpenConns,
+// which could then never be reached: waiters would leave the gate's queue only to
+// wait in the pool's. If MaxOpenConns leaves less besides the limit than the lane
+// out of band has by default, the lane is as large as that, or there is none. For
+// a pool of pgx's stdlib.OpenDBFromPool the same holds for MaxConns of the
+// *pgxpool.Pool.
 //
 // Calls on inner itself pass no gate.
 //
@@ -150,6 +152,10 @@ func OpenDB(c driver.Connector, config Config) (*DB, error) {
 func Wrap(inner *sql.DB, config Config) (*DB, error) {
 	if inner == nil {
 		return nil, errors.New("poolgate: Wrap: the *sql.DB is nil")
+	}
+	if isGated(inner) {
+		return nil, errors.New("poolgate: Wrap: the *sql.DB is gated already; two gates one behind the other can wait for each other, " +
+			"so use the first one, or a view of it such as DB.Class")
 	}
 	if err := config.check(); err != nil {
 		return nil, err

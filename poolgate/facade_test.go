@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"errors"
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -447,6 +448,26 @@ func TestWrap(t *testing.T) {
 			if db != nil || err == nil || !strings.Contains(err.Error(), test.text) {
 				t.Errorf("got %v, want …%s…", err, test.text)
 			}
+		}
+	})
+
+	t.Run("a pool that is gated already is refused, and so are its views", func(t *testing.T) {
+		db, _ := open(t, modern, poolgate.Config{Gate: gate.Config{Limit: 2, Classes: []gate.Class{{Name: "web"}}}})
+		for name, gated := range map[string]*sql.DB{
+			"the DB": db.DB, "a class": db.Class("web"), "out of band": db.OutOfBand(),
+		} {
+			again, err := poolgate.Wrap(gated, limit(1))
+			if again != nil || err == nil || !strings.Contains(err.Error(), "gated already") {
+				t.Errorf("%s: got %v", name, err)
+			}
+		}
+	})
+
+	t.Run("the highest limit keeps idle connections", func(t *testing.T) {
+		db, _ := open(t, modern, limit(math.MaxInt))
+		must(t, db.Ping())
+		if s := db.Stats(); s.Idle != 1 {
+			t.Errorf("%+v", s)
 		}
 	})
 

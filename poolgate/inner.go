@@ -33,6 +33,12 @@ func hasMaxIdle(db *sql.DB) bool {
 	return n.IsValid() && n.CanInt() && n.Int() != 0
 }
 
+// isGated reports whether db is the gated *sql.DB of a DB, or a view of one.
+func isGated(db *sql.DB) bool {
+	c := reflect.ValueOf(db).Elem().FieldByName("connector")
+	return c.IsValid() && c.Kind() == reflect.Interface && !c.IsNil() && c.Elem().Type() == reflect.TypeFor[*connector]()
+}
+
 // maxOpen returns how many connections db can have in use at once, or 0 if that
 // is not known to be limited, and the setting that says so. Besides its
 // MaxOpenConns that can be the size of a *pgxpool.Pool behind pgx's
