@@ -117,7 +117,7 @@ type DB struct {
 // connection, unless Config.MinOpen says so. It returns an error that names the
 // field of config that it cannot accept.
 //
-// A checkout costs 0.3 µs more than one of sql.OpenDB(c), see
+// A checkout takes 0.3 µs more than one of sql.OpenDB(c), see
 // BenchmarkCheckout.
 func OpenDB(c driver.Connector, config Config) (*DB, error) {
 	if c == nil {
@@ -147,8 +147,8 @@ func OpenDB(c driver.Connector, config Config) (*DB, error) {
 //
 // Calls on inner itself pass no gate.
 //
-// A checkout costs 0.6 µs more than one from inner, and 0.3 µs more than one of
-// [OpenDB], see BenchmarkCheckout.
+// A checkout takes 0.5 µs and 2 allocations more than one from inner, see
+// BenchmarkCheckout. One of [OpenDB] takes half as much.
 func Wrap(inner *sql.DB, config Config) (*DB, error) {
 	if inner == nil {
 		return nil, errors.New("poolgate: Wrap: the *sql.DB is nil")

@@ -75,8 +75,8 @@ type LeaseEnd struct {
 
 // Observe calls o's functions from now on, in addition to those of other
 // observers, until stop is called. What is checked out already is not observed.
-// A checkout that is observed takes 0.3 µs and 2 allocations more, see
-// BenchmarkCheckout, and others take nothing.
+// A checkout that is observed takes 0.2 µs more, see BenchmarkCheckout, and
+// others take nothing.
 func (db *DB) Observe(o Observer) (stop func()) {
 	stopGate := db.gate.Observe(o.Gate)
 	db.observers.add(&o)
