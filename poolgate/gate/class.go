@@ -30,7 +30,10 @@ const maxPassed = 16
 //
 // While nobody waits anybody gets a free permit, reserved or not, within Max:
 // what a class has reserved and does not use is lent, and comes back to it
-// first, as soon as a permit is released.
+// first, as soon as a permit is released. Where others hold permits for long that
+// is late. Give those classes a Max, so that all their Max together leave what
+// others have reserved free: a limit of 40, of which 10 are reserved for the web,
+// leaves 30 for reports and imports together.
 type Class struct {
 	// Name names the class, in WithClass and in Stats. It must not be empty.
 	Name string
