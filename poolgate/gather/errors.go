@@ -3,7 +3,7 @@ package gather
 import "fmt"
 
 // A StatementError says which statement failed. It unwraps to the reason: the
-// driver's error, a *gate.RejectedError, or the context's.
+// error of the driver or of the context, a *gate.RejectedError, or ErrRowsOpen.
 type StatementError struct {
 	Index int // of the statement, from 0
 	Err   error
@@ -16,9 +16,10 @@ func (e *StatementError) Error() string {
 // Unwrap returns the reason.
 func (e *StatementError) Unwrap() error { return e.Err }
 
-// A PanicError is what a gather panics with, in the goroutine of its caller,
-// if a statement panics: when all others have ended and everything is given
-// back. It unwraps to the value of the panic, if that is an error.
+// A PanicError is the value that a gather panics with if a statement panics. The
+// gather panics in the goroutine of its caller, after all other statements have
+// ended and everything is given back. A PanicError unwraps to the value of the
+// panic if that is an error.
 type PanicError struct {
 	Value any
 	Stack []byte // of the goroutine that panicked

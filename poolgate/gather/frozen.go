@@ -5,12 +5,12 @@ import (
 	"slices"
 )
 
-// Frozen is the result of a query that nothing can change any more: it can be
-// read again and again, kept in a cache, and read by several goroutines at
-// once. Its zero value is empty. It is as small as a slice.
+// Frozen is the result of a query, which nothing can change. It can be read many
+// times, kept in a cache, and read by several goroutines at once. Its zero value
+// is empty. It is as small as a slice.
 //
-// Each reading gives copies of the rows. What a row points to is not copied:
-// let T have values where that matters.
+// Its methods return copies of the rows. They do not copy what a row points to:
+// if that matters, T should contain values.
 type Frozen[T any] struct{ rows []T }
 
 // Freeze returns a frozen copy of rows.
@@ -25,5 +25,5 @@ func (f Frozen[T]) At(i int) T { return f.rows[i] }
 // All returns the rows in order.
 func (f Frozen[T]) All() iter.Seq[T] { return slices.Values(f.rows) }
 
-// Rows returns the rows in a new slice, which is the caller's.
+// Rows returns the rows in a new slice, which belongs to the caller.
 func (f Frozen[T]) Rows() []T { return slices.Clone(f.rows) }

@@ -10,10 +10,10 @@ import (
 // ErrConflict is the error of [Refuse].
 var ErrConflict = errors.New("two rows of the same key differ")
 
-// A Policy says what becomes of a row whose key is known already: it changes
-// *have, which everybody has a pointer to, or leaves it, or returns an error.
-// next is the Policy's own. [LastWins], [FirstWins] and [Refuse] are policies;
-// another may take over some fields and leave others.
+// A Policy merges a row whose key is already known: it changes *have, which the
+// results point to, leaves it, or returns an error. It may keep next. [LastWins],
+// [FirstWins] and [Refuse] are policies; another may copy some fields and leave
+// others.
 type Policy[T any] func(have, next *T) error
 
 // LastWins overwrites what is there, as SQLAlchemy's merge does.
@@ -22,12 +22,12 @@ func LastWins[T any](have, next *T) error {
 	return nil
 }
 
-// FirstWins leaves what is there.
+// FirstWins keeps what is there.
 func FirstWins[T any](have, next *T) error { return nil }
 
 // Refuse returns [ErrConflict] unless both are equal, by reflect.DeepEqual.
-// Rows of one key that were read at different moments, as by Independent
-// statements, may well differ.
+// Rows with one key that were read at different moments, as by Independent
+// statements, may differ.
 func Refuse[T any](have, next *T) error {
 	if reflect.DeepEqual(have, next) {
 		return nil
@@ -35,40 +35,39 @@ func Refuse[T any](have, next *T) error {
 	return ErrConflict
 }
 
-// An Identity is an identity map: it has one object for each key, to which all
-// results that are merged into it point.
+// An Identity is an identity map: it has one object for each key, and all results
+// that are merged into it point to that object.
 //
 //	people := gather.NewIdentity(func(p Person) int64 { return p.ID }, gather.LastWins)
 //	lists, err := people.Merge(results...) // lists[i] are pointers, in the order of results[i]
 //
-// Nested objects have an Identity of their own, see [Identity.Adopt]:
+// Nested objects get an Identity of their own, see [Identity.Adopt]:
 //
 //	for _, p := range people.All() {
 //		p.Books, err = books.Adopt(p.Books)
 //	}
 //
-// It is for one goroutine at a time: gather first, then merge.
+// An Identity is for one goroutine at a time: gather first, then merge.
 type Identity[K comparable, T any] struct {
 	key    func(T) K
 	policy Policy[T]
 	byKey  map[K]*T
-	order  []K // in which they came
+	order  []K // in which they were added
 }
 
-// NewIdentity returns an empty Identity, of objects that key tells apart.
+// NewIdentity returns an empty Identity for objects that key identifies.
 func NewIdentity[K comparable, T any](key func(T) K, policy Policy[T]) *Identity[K, T] {
 	return &Identity[K, T]{key: key, policy: policy, byKey: make(map[K]*T)}
 }
 
-// Merge merges results, one after another and row by row, and returns pointers
-// for them: lists[i] are those for results[i], in its order. The same key has
-// the same pointer, also in what was merged before. The results themselves stay
-// as they are.
+// Merge merges results in order, row by row, and returns pointers to the objects:
+// lists[i] has those for results[i], in its order. The same key has the same
+// pointer, also across calls of Merge. Merge does not change the results.
 //
-// If the policy refuses a row, Merge returns its error with the key, and no
-// lists; what came before the row remains merged.
+// If the policy refuses a row, Merge returns no lists, and the policy's error
+// with the key. Rows before that one remain merged.
 //
-// It makes one allocation for each new object and one for each list.
+// Merge makes one allocation for each new object and one for each list.
 func (m *Identity[K, T]) Merge(results ...Frozen[T]) (lists [][]*T, err error) {
 	lists = make([][]*T, len(results))
 	for i, result := range results {
@@ -83,9 +82,9 @@ func (m *Identity[K, T]) Merge(results ...Frozen[T]) (lists [][]*T, err error) {
 	return lists, nil
 }
 
-// Adopt merges objects that somebody else points to, such as the children of a
-// merged row, and returns pointers for them in the order of objects. It changes
-// neither objects nor what they point to, and fails like Merge. A nil stays nil.
+// Adopt merges objects that a row points to, such as the children of a merged
+// row, and returns pointers in the order of objects. It changes neither objects
+// nor what they point to, and fails like Merge. A nil stays nil.
 func (m *Identity[K, T]) Adopt(objects []*T) (list []*T, err error) {
 	if objects == nil {
 		return nil, nil
@@ -104,7 +103,7 @@ func (m *Identity[K, T]) Adopt(objects []*T) (list []*T, err error) {
 
 func (m *Identity[K, T]) add(row *T) (*T, error) {
 	key := m.key(*row)
-	next := *row // a copy, as row is the frozen result's own
+	next := *row // a copy, because row belongs to the frozen result
 	have, ok := m.byKey[key]
 	if !ok {
 		m.byKey[key] = &next
@@ -126,7 +125,7 @@ func (m *Identity[K, T]) Get(key K) *T { return m.byKey[key] }
 // Len returns the number of objects.
 func (m *Identity[K, T]) Len() int { return len(m.order) }
 
-// All returns the objects with their keys, in the order in which the keys came.
+// All returns the objects with their keys, in the order in which they were added.
 func (m *Identity[K, T]) All() iter.Seq2[K, *T] {
 	return func(yield func(K, *T) bool) {
 		for _, key := range m.order {

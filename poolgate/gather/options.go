@@ -2,36 +2,37 @@ package gather
 
 import "fmt"
 
-// DefaultLimit is how many statements of a gather run at once where
-// [Options.Limit] is zero. PostgreSQL gains little from more, and a gather
-// that asked for thousands of permits at once would fill the gate's queue.
+// DefaultLimit is the maximum number of statements of a gather that run at once
+// if [Options.Limit] is zero. PostgreSQL gains little from more, and a gather that
+// asked for thousands of permits at once would fill the gate's queue.
 const DefaultLimit = 32
 
 // Consistency says what the statements of a gather see of one another and of
-// what others write meanwhile.
+// concurrent writes.
 type Consistency int
 
 const (
 	// Independent runs each statement by itself, as autocommit does, on any
-	// connection. Statements that run side by side may see the database before
-	// and after somebody else's transaction: sums over them can be wrong. What
-	// a statement writes stays, whatever becomes of the others.
+	// connection. Some statements may see the database before another
+	// transaction and some after it, so sums over them can be wrong. What a
+	// statement writes stays, even if others fail.
 	Independent Consistency = iota
 
 	// Snapshot runs all statements side by side on one snapshot of the
 	// database, as if at one moment. They can only read: the server refuses a
-	// write. It is for PostgreSQL.
+	// write. It needs PostgreSQL.
 	//
-	// One connection exports its snapshot, and works; more join in as there
-	// are permits for them, which each costs two round trips. One permit is
-	// enough, so gathers cannot wait for one another. Where one cannot join in,
-	// as the gate or the server refuses it, the others do its work.
+	// One connection exports its snapshot, and works. Further connections join
+	// as permits become free; each costs two round trips. One permit is enough,
+	// so gathers cannot wait for one another. If the gate or the server refuses
+	// a connection, the others do its work, and the gate does not count the
+	// refusal.
 	Snapshot
 
-	// Serial runs the statements one after another, in order, in one
-	// transaction at REPEATABLE READ: it is committed if none fails, and rolled
-	// back otherwise. As at any time on this level, writing what somebody else
-	// has changed meanwhile fails with SQLSTATE 40001.
+	// Serial runs all statements in order, in one transaction at REPEATABLE
+	// READ on one connection. It commits if none fails, and rolls back
+	// otherwise. As always at this level, a write to a row that another
+	// transaction has changed meanwhile fails with SQLSTATE 40001.
 	Serial
 )
 
@@ -48,27 +49,27 @@ func (c Consistency) String() string {
 	return fmt.Sprintf("Consistency(%d)", int(c))
 }
 
-// Options say how statements are gathered. The zero Options run them
-// independently, up to [DefaultLimit] at once, until one fails.
+// Options say how to gather statements. The zero Options run them independently,
+// up to [DefaultLimit] at once, until one fails.
 type Options struct {
-	// Consistency is Independent unless said otherwise.
+	// Consistency is Independent by default.
 	Consistency Consistency
 
-	// Limit is how many statements run at once at most. How many really do is
-	// up to the gate, of which each needs a permit. Zero means DefaultLimit.
-	// It has no meaning for Serial.
+	// Limit is the maximum number of statements that run at once. Each needs a
+	// permit, so the gate may allow fewer. Zero means DefaultLimit. Serial
+	// ignores it.
 	Limit int
 
-	// Chunked runs the statements in waves of Limit: none of the next wave
-	// begins before the last of this one has ended. Otherwise the next begins
-	// as soon as any has ended, which is right for nearly everything.
+	// Chunked runs the statements in waves of Limit: the next wave begins when
+	// the last statement of this one has ended. Otherwise the next statement
+	// begins as soon as any has ended, which is right for nearly everything.
 	Chunked bool
 
 	// AllErrors runs every statement, even if some fail, and returns all
 	// errors, in the order of the statements. Otherwise the first error
 	// cancels those that are running, and the others do not begin.
 	//
-	// With Snapshot and Serial it costs a round trip more for each statement,
+	// With Snapshot and Serial it costs one more round trip for each statement,
 	// for a savepoint.
 	AllErrors bool
 }
@@ -83,7 +84,7 @@ func (o Options) check() error {
 	return nil
 }
 
-// workers returns how many statements out of n run at once at most.
+// workers returns how many of n statements run at once at most.
 func (o Options) workers(n int) int {
 	switch {
 	case o.Consistency == Serial:

@@ -15,27 +15,27 @@ import (
 	"github.com/poolgate/poolgate/poolgate/session"
 )
 
-// A DB is where statements are gathered from: a *poolgate.DB or an *sql.DB,
-// such as a view of one.
+// A DB runs the statements of a gather: a *poolgate.DB or an *sql.DB, such as a
+// view of one.
 type DB interface {
 	session.DBTX
 	Conn(context.Context) (*sql.Conn, error)
 }
 
 // Run runs statements side by side, each under a permit of its own, and returns
-// when all have ended: no goroutine, connection or permit is left.
+// when all have ended. It leaves no goroutine, connection or permit behind.
 //
 //	err := gather.Run(ctx, db, gather.Options{},
 //		gather.Query(&page.Orders, "SELECT … WHERE customer = $1", customer),
 //		gather.One(&page.Total, "SELECT sum(amount) …"),
 //		gather.Exec(nil, "UPDATE …"))
 //
-// It returns the [*StatementError] of the statement that failed first, or with
-// Options.AllErrors those of all that failed, joined in their order. Where a
-// transaction could not be begun or committed, it returns that error; where ctx
-// ended before all statements had begun, ctx.Err(). If a statement panics, the
-// others are cancelled, and Run panics with a [*PanicError]; if it ends its
-// goroutine, as testing.T.FailNow does, so does Run.
+// Run returns the [*StatementError] of the statement that failed first, or with
+// Options.AllErrors those of all that failed, joined in their order. If a
+// transaction could not be begun or committed, Run returns that error; if ctx
+// ended before all statements had begun, ctx.Err(). If a statement panics, Run
+// cancels the others and panics with a [*PanicError]. If a statement ends its
+// goroutine, as testing.T.FailNow does, Run ends its caller's.
 //
 // If ctx carries a unit of package session that has a transaction open, the
 // statements of a *poolgate.DB take their permits from the gate's lane out of
@@ -87,8 +87,8 @@ func run(ctx context.Context, db DB, o Options, n int, statement func(context.Co
 	return g.outcome()
 }
 
-// outOfBand returns the view of db that takes no permits of the limit, if it
-// has one, and tells whether it has.
+// outOfBand returns the view of db that takes no permits of the limit, and
+// reports whether db has one.
 func outOfBand(db DB) (DB, bool) {
 	if d, ok := db.(*poolgate.DB); ok && d.Gate().Stats().OutOfBand.Max > 0 {
 		return d.OutOfBand(), true
@@ -108,7 +108,7 @@ type gathering struct {
 	workers   int // how many statements run at once
 	chunk     int // how many are a wave, or 0
 
-	running sync.WaitGroup // the goroutines beside the caller's
+	running sync.WaitGroup // the goroutines that spawn has started
 
 	mu       sync.Mutex // guards what follows
 	turn     sync.Cond  // a statement of the wave has ended, or all is stopped
@@ -118,12 +118,12 @@ type gathering struct {
 	stopped  bool
 	failed   []error // by statement with AllErrors, otherwise the first
 	err      error   // of a transaction
-	missing  error   // why a connection could not join in
+	missing  error   // why a connection could not join
 	panicked *PanicError
 	exited   bool // a statement has ended its goroutine
 }
 
-// independent has every worker run statements on the pool.
+// independent runs statements on the pool with every worker.
 func (g *gathering) independent() {
 	for range g.workers - 1 {
 		g.spawn(g.work)
@@ -138,10 +138,10 @@ func (g *gathering) work() {
 	}
 }
 
-// spawn runs worker beside the caller's goroutine.
+// spawn runs worker in a new goroutine.
 func (g *gathering) spawn(worker func()) { g.running.Go(func() { g.guard(worker) }) }
 
-// guard runs worker, and keeps its panic for the caller's goroutine.
+// guard runs worker and keeps its panic for the caller's goroutine.
 func (g *gathering) guard(worker func()) {
 	returned := false
 	defer func() {
@@ -162,7 +162,7 @@ func (g *gathering) guard(worker func()) {
 	returned = true
 }
 
-// take returns the statement that begins now, if there is one.
+// take returns the next statement to begin, if there is one.
 func (g *gathering) take() (i int, ok bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -180,7 +180,7 @@ func (g *gathering) take() (i int, ok bool) {
 	return i, true
 }
 
-// more tells whether there are statements to begin.
+// more reports whether there are statements left to begin.
 func (g *gathering) more() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -209,7 +209,7 @@ func (g *gathering) end(i int, err error) {
 	}
 }
 
-// fail ends the gather since a transaction failed.
+// fail ends the gather because a transaction failed.
 func (g *gathering) fail(err error) {
 	err = g.explain(err)
 	g.mu.Lock()
@@ -220,7 +220,7 @@ func (g *gathering) fail(err error) {
 	}
 }
 
-// without takes note that a connection could not join in.
+// without notes that a connection could not join.
 func (g *gathering) without(err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -230,8 +230,8 @@ func (g *gathering) without(err error) {
 }
 
 // explain adds that the caller's context has ended. Some drivers say only that
-// the server was asked to cancel, and what a COMMIT that is given up late says
-// is that of another context.
+// the server was asked to cancel, and a COMMIT that is given up late ends with
+// the error of another context.
 func (g *gathering) explain(err error) error {
 	ended := g.caller.Err()
 	switch {
@@ -243,22 +243,22 @@ func (g *gathering) explain(err error) error {
 	return fmt.Errorf("%w (%w)", ended, err)
 }
 
-// stop has no statement begin any more, and cancels those that are running.
-// Called with g.mu held.
+// stop lets no further statement begin, and cancels those that are running. The
+// caller holds g.mu.
 func (g *gathering) stop() {
 	g.stopped = true
 	g.cancel()
 	g.turn.Broadcast()
 }
 
-// whole tells whether every statement has succeeded.
+// whole reports whether every statement has succeeded.
 func (g *gathering) whole() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return !g.stopped && g.failed == nil && g.ended == g.n
 }
 
-// outcome returns, or panics with, what Run does. Nothing runs any more.
+// outcome returns what Run returns, or panics, when nothing runs any more.
 func (g *gathering) outcome() error {
 	switch {
 	case g.panicked != nil:
@@ -280,7 +280,7 @@ func (g *gathering) outcome() error {
 	return errors.Join(append(g.failed, err)...)
 }
 
-// tell tells who wants to know of the gather that it has ended.
+// tell tells the observer of the gather that it has ended.
 func (g *gathering) tell(end operation.End, err error, lane bool) {
 	if g.panicked != nil {
 		err = g.panicked

@@ -9,7 +9,7 @@ import (
 )
 
 // A Statement is a part of a gather: one of Query, One, Exec and Discard, or any
-// function that works on db, as those do that sqlc generates:
+// function that works on db, such as one that sqlc generates:
 //
 //	func(ctx context.Context, db session.DBTX) (err error) {
 //		page.Orders, err = queries.New(db).ListOrders(ctx, customer)
@@ -25,7 +25,7 @@ import (
 type Statement func(ctx context.Context, db session.DBTX) error
 
 // Query returns a statement that reads all its rows into *into, as
-// rows.Collect does. If it fails, *into stays as it is.
+// rows.Collect does. If it fails, *into does not change.
 func Query[T any](into *[]T, query string, args ...any) Statement {
 	return func(ctx context.Context, db session.DBTX) error {
 		all, err := rows.Collect[T](ctx, direct(db), query, args...)
@@ -38,7 +38,7 @@ func Query[T any](into *[]T, query string, args ...any) Statement {
 
 // One returns a statement that reads its only row into *into, as rows.One does:
 // a struct, or the value of the only column. Without a row it fails with
-// sql.ErrNoRows. If it fails, *into stays as it is.
+// sql.ErrNoRows. If it fails, *into does not change.
 func One[T any](into *T, query string, args ...any) Statement {
 	return func(ctx context.Context, db session.DBTX) error {
 		only, err := rows.One[T](ctx, direct(db), query, args...)
@@ -49,8 +49,7 @@ func One[T any](into *T, query string, args ...any) Statement {
 	}
 }
 
-// Exec returns a statement that is executed, and whose result goes to *into
-// unless that is nil.
+// Exec returns a statement that stores its result in *into, unless into is nil.
 func Exec(into *sql.Result, query string, args ...any) Statement {
 	return func(ctx context.Context, db session.DBTX) error {
 		result, err := direct(db).ExecContext(ctx, query, args...)
@@ -85,13 +84,13 @@ type SQL struct {
 	Args  []any
 }
 
-// Collect gathers statements whose rows are all of one type, as [Run] does, and
-// returns what each has read, in the order of the statements. Each row becomes
-// a T as package rows has it.
+// Collect gathers statements whose rows all have one type, as [Run] does, and
+// returns the rows of each, in the order of the statements. Each row becomes a T
+// as in package rows.
 //
-// After an error there are no results; but with Options.AllErrors there are
-// those of the statements that did not fail, and empty ones in place of the
-// others.
+// After an error Collect returns no results. With Options.AllErrors it returns
+// the results of the statements that did not fail, and empty ones in place of
+// the others.
 func Collect[T any](ctx context.Context, db DB, o Options, statements ...SQL) ([]Frozen[T], error) {
 	results := make([]Frozen[T], len(statements))
 	err := run(ctx, db, o, len(statements), func(ctx context.Context, db session.DBTX, i int) error {

@@ -176,8 +176,8 @@ func (g *gathering) serial() {
 }
 
 // snapshot runs the statements on connections that share a snapshot. The first
-// exports it and then works like the others, so that nobody waits for a permit
-// for the sake of whom another is held.
+// exports it and then works like the others, so that no permit is held only to
+// wait for another.
 func (g *gathering) snapshot() {
 	t, err := g.begin(g.ctx, beginSnapshot)
 	if err != nil {
