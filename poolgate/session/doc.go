@@ -14,7 +14,7 @@
 //	queries.New(session.DB(ctx, db.DB)).Debit(ctx, …)
 //
 // The context carries a [Session], which has no transaction at first. The first
-// statement on each database begins one there, whoever makes it. So a unit that
+// statement on each database begins one there, in any callee. So a unit that
 // makes no statement costs no connection. The package works on any *sql.DB. On a
 // poolgate.DB, a transaction holds one permit from its first statement to its
 // end.
@@ -74,8 +74,8 @@
 // returned. The connections can be used again. The context of a statement bounds
 // that statement, and its wait for a connection. The class of the gate, and
 // other values, are taken from the unit's context. A ROLLBACK that takes longer
-// than five seconds is broken off, if the driver can do that, and so is a COMMIT
-// five seconds after the end of the unit's context.
+// than five seconds is cut off, if the driver can do that. A COMMIT is cut off five
+// seconds after the end of the unit's context.
 //
 // # Libraries
 //

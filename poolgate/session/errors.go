@@ -14,12 +14,12 @@ import (
 	"github.com/poolgate/poolgate/poolgate"
 )
 
-// What a session refuses, for errors.Is.
+// The errors of a session, for errors.Is.
 var (
-	// ErrNoSession: there is no session in the context.
+	// ErrNoSession: the context carries no session.
 	ErrNoSession = errors.New("session: none in this context; Run opens one")
 
-	// ErrClosed: the session, or the nested Run that the context is from,
+	// ErrClosed: the session, or the nested Run that the context comes from,
 	// has ended.
 	ErrClosed = errors.New("session: closed; work that outlives a unit of work needs its own: RunNew")
 
@@ -30,23 +30,23 @@ var (
 	// ErrOpen: a transaction is open already, and [Refuse] was asked for.
 	ErrOpen = errors.New("session: a transaction is open already")
 
-	// ErrDoomed: a part of the unit failed that had been joined to it, and so
-	// the rest must not be committed.
+	// ErrDoomed: a function that joined the unit failed, so the rest must not
+	// be committed, see [Join].
 	ErrDoomed = errors.New("session: a part of the unit failed")
 
 	// ErrBusy matches every [*BusyError].
 	ErrBusy = errors.New("session: busy")
 )
 
-// A BusyError says that one goroutine used a transaction, or a unit, while it
-// was in use by another, or while rows of it were open. It matches [ErrBusy].
-// Nothing was sent to the server.
+// A BusyError says that a goroutine used a transaction, or a unit, while another
+// goroutine used it or rows of it were open. It matches [ErrBusy]. The call sent
+// nothing to the server.
 type BusyError struct {
-	Goroutine int64  // who was refused, as in the stacks that Go prints
-	Call      string // and in what: "ExecContext"
+	Goroutine int64  // whose call was refused, numbered as in Go's stack traces
+	Call      string // the refused call: "ExecContext"
 
-	Holder     int64  // who was in the way
-	HolderCall string // and in what
+	Holder     int64  // the goroutine that was in the way
+	HolderCall string // and its call
 	Rows       bool   // HolderCall has returned, but the rows that it returned are open
 }
 
@@ -58,13 +58,13 @@ func (e *BusyError) Error() string {
 	}
 	switch {
 	case e.Rows:
-		return fmt.Sprintf("session: busy: %s was refused to goroutine %d: the rows of a %s by %s are open; "+
+		return fmt.Sprintf("session: busy: %s by goroutine %d was refused: the rows of a %s by %s are open; "+
 			"close them first, or read them in a unit of their own: RunNew", e.Call, e.Goroutine, e.HolderCall, who)
 	case e.HolderCall == nestedRun:
-		return fmt.Sprintf("session: busy: %s was refused to goroutine %d: %s has a nested Run open, and this is from outside of it; "+
-			"use the context that Run's function is given, and in goroutines side by side RunNew", e.Call, e.Goroutine, who)
+		return fmt.Sprintf("session: busy: %s by goroutine %d was refused: %s has a nested Run open, and the call is from outside it; "+
+			"use the context that Run passes to its function, and RunNew for goroutines that work side by side", e.Call, e.Goroutine, who)
 	}
-	return fmt.Sprintf("session: busy: %s was refused to goroutine %d: %s is in %s on the same transaction; "+
+	return fmt.Sprintf("session: busy: %s by goroutine %d was refused: %s is in %s on the same transaction; "+
 		"a unit of work is for one goroutine at a time: give each its own with RunNew", e.Call, e.Goroutine, who, e.HolderCall)
 }
 
@@ -112,7 +112,7 @@ type CommitError struct {
 	Err error
 }
 
-// Error says what failed, and on several databases how each of them ended.
+// Error says what failed and, with several databases, how each of them ended.
 func (e *CommitError) Error() string { return e.text(e.Err.Error()) }
 
 func (e *CommitError) text(reason string) string {
@@ -133,8 +133,8 @@ func (e *CommitError) text(reason string) string {
 // Unwrap returns the reason.
 func (e *CommitError) Unwrap() error { return e.Err }
 
-// stateAfter returns how a transaction ended whose COMMIT returned err. Unless
-// the connection failed in it, the server has said no.
+// stateAfter returns the state of a transaction whose COMMIT returned err. Unless
+// the connection failed, the server refused.
 func stateAfter(err error) State {
 	if err == nil {
 		return Committed

@@ -21,7 +21,8 @@ type level struct {
 	doomed error // why it cannot be kept
 }
 
-// enterable returns why a Run cannot become a part of s now, if so.
+// enterable returns the reason why a Run cannot become a part of s now, if there is
+// one.
 func (u *unit) enterable(s *Session) error {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -60,8 +61,8 @@ func (u *unit) enter(s *Session) (*Session, error) {
 	return &Session{unit: u, level: u.top}, nil
 }
 
-// leave ends the nested Run of s. If its work is not to be kept, or cannot be,
-// it is undone. Where even that fails, the whole unit is doomed.
+// leave ends the nested Run of s. It undoes the work if that is not to be kept, or
+// cannot be. If that fails, the whole unit is doomed.
 func (u *unit) leave(s *Session, keep bool) error {
 	l := s.level
 	u.mu.Lock()
@@ -113,9 +114,9 @@ func (u *unit) leave(s *Session, keep bool) error {
 	return both(why, broken)
 }
 
-// claimNested claims everything for the end of l. Where others are still at
-// work in it, the unit is doomed: nobody can tell what they did before its end
-// and what after. Called with u.mu held.
+// claimNested claims everything for the end of l. If other goroutines still work in
+// it, the unit is doomed: what they did before its end cannot be told from what
+// they do after it. The caller holds u.mu.
 func (u *unit) claimNested(l *level) ([]*transaction, error) {
 	l.ended = true
 	if u.closed {
@@ -140,14 +141,14 @@ func (u *unit) doomAll(why error) {
 	}
 }
 
-// pop takes l from the nested Runs, and those around it that have ended.
+// pop removes l from the nested Runs, and those around it that have ended.
 func (u *unit) pop(l *level) {
 	for u.top = l.parent; u.top.ended; {
 		u.top = u.top.parent
 	}
 }
 
-// doom forbids to keep l.
+// doom notes that the work of l must not be kept.
 func (u *unit) doom(l *level, why error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()

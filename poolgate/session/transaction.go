@@ -41,7 +41,7 @@ type transaction struct {
 
 	failed   error // the server's, after which the transaction accepts no statement
 	unsure   bool  // a statement may have failed after its call had returned
-	prepared bool  // there may be an *sql.Stmt, whose uses nobody sees
+	prepared bool  // there may be an *sql.Stmt, whose uses the session does not see
 
 	reading atomic.Pointer[reading] // the rows that were returned last; nil if known to be closed
 
@@ -73,7 +73,7 @@ func newTransaction(u *unit, db *sql.DB) *transaction {
 	return t
 }
 
-// hold takes t for a call. Called with unit.mu held.
+// hold takes t for a call. The caller holds unit.mu.
 func (t *transaction) hold(call string) error {
 	me := goid.Get()
 	if t.holder != 0 {
@@ -112,7 +112,7 @@ func (t *transaction) begin(ctx context.Context) error {
 			return nil
 		}
 		tx.Rollback()
-		err = context.Canceled // and below, why
+		err = context.Canceled // replaced below
 	}
 	u := t.unit
 	u.mu.Lock()
@@ -132,7 +132,7 @@ func (t *transaction) begin(ctx context.Context) error {
 
 // ended returns the error of a transaction that could not begin, with err,
 // because a context ended. If it ended during a wait for a permit, the error says
-// so too. It is called with u.mu held.
+// so too. The caller holds u.mu.
 func (u *unit) ended(because, err error) error {
 	if !errors.Is(err, gate.ErrCanceled) {
 		return because
@@ -208,8 +208,8 @@ func (t *transaction) leave(ctx context.Context, depth int, undo bool) error {
 	return nil
 }
 
-// saw notes what the error of a statement that has ended says of the
-// transaction: whether it accepts further statements.
+// saw notes, from the error of a statement that has ended, whether the
+// transaction accepts further statements.
 func (t *transaction) saw(err error) {
 	switch {
 	case err == nil:
@@ -318,7 +318,7 @@ func (t *transaction) checkRows(call string) error {
 // only open rows have. Rows answer at once, unless another goroutine is reading
 // them, and never if one has scanned sql.RawBytes while another is trying to
 // close them. So rows that do not answer within a second count as open. Rows
-// whose context has ended are being closed, which is waited for.
+// whose context has ended are being closed: open waits for that.
 func (r *reading) open() bool {
 	answer := make(chan bool, 1)
 	stop := make(chan struct{})

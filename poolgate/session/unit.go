@@ -18,7 +18,7 @@ type (
 	afterHook  = func(context.Context)
 )
 
-// What a goroutine is in that has a nested Run open, and that ends it.
+// The calls of a goroutine that has a nested Run open, and of one that ends it.
 const (
 	nestedRun    = "Run"
 	endOfNestRun = "the end of Run"
@@ -28,9 +28,9 @@ const (
 type unit struct {
 	ctx       context.Context // as it was given; its end rolls the unit back
 	unwatched func() bool     // ends the watch over ctx
-	end       operation.End   // tells that the unit is over; nil if nobody wants to know
+	end       operation.End   // reports the end of the unit; nil without an observer
 
-	mu      sync.Mutex // guards all below, and what the transactions say that it guards
+	mu      sync.Mutex // guards everything below, and the fields of transactions and levels that say so
 	options sql.TxOptions
 	top     *level         // the innermost nested Run
 	txs     []*transaction // in the order in which they were begun
@@ -38,8 +38,8 @@ type unit struct {
 	after   []afterHook
 	closed  bool
 	written bool  // something was committed
-	refused error // by the gate, when a transaction was to begin
-	failure error // of the function, or of the commit that was tried last
+	refused error // the gate's error, if it kept the last transaction from beginning
+	failure error // of the function, or of the last attempt to commit
 
 	calls sync.WaitGroup // statements in flight; none is added once closed is set
 }
@@ -51,9 +51,9 @@ func newUnit(ctx context.Context, options sql.TxOptions) *unit {
 	return u
 }
 
-// abandon gives the connections back when ctx has ended, without waiting for
-// the function that works in the unit to notice. A COMMIT that is under way is
-// given time to end.
+// abandon gives the connections back when ctx has ended, without waiting until
+// the function that works in the unit notices. A COMMIT that is under way gets
+// time to end.
 func (u *unit) abandon() {
 	u.mu.Lock()
 	txs := slices.Clone(u.txs)
@@ -68,7 +68,8 @@ func (u *unit) abandon() {
 	}
 }
 
-// usable returns why s cannot be used now, if so. Called with u.mu held.
+// usable returns the reason why s cannot be used now, if there is one. The caller
+// holds u.mu.
 func (u *unit) usable(s *Session, call string) error {
 	if u.closed || s.level.ended {
 		return ErrClosed
@@ -76,17 +77,17 @@ func (u *unit) usable(s *Session, call string) error {
 	if err := u.ctx.Err(); err != nil {
 		return fmt.Errorf("session: the context of the unit of work has ended: %w", err)
 	}
-	// A context from outside of the nested Run that is open: harmless in the
-	// goroutine that opened it. In another its work could be undone with the
-	// nested Run's.
+	// A context from outside the nested Run that is open is harmless in the
+	// goroutine that opened the Run. In another, the work could be undone with
+	// that of the Run.
 	if me := goid.Get(); s.level != u.top && u.top.goroutine != me {
 		return &BusyError{Goroutine: me, Call: call, Holder: u.top.goroutine, HolderCall: nestedRun}
 	}
 	return nil
 }
 
-// claim returns the transaction on db for one statement, beginning it if it
-// must. The caller calls release after the statement.
+// claim returns the transaction on db for one statement, and begins it if
+// needed. The caller calls release after the statement.
 func (u *unit) claim(ctx context.Context, s *Session, db *sql.DB, call string) (*transaction, error) {
 	u.mu.Lock()
 	t, err := u.claimLocked(s, db, call)
@@ -131,8 +132,8 @@ func (u *unit) claimLocked(s *Session, db *sql.DB, call string) (*transaction, e
 	return t, nil
 }
 
-// claimAll holds all transactions, or none if one is in use. The caller calls
-// releaseAll. Called with u.mu held.
+// claimAll holds all transactions, or none if one is in use. The caller holds
+// u.mu, and calls releaseAll later.
 func (u *unit) claimAll(call string) ([]*transaction, error) {
 	for i, t := range u.txs {
 		if err := t.hold(call); err != nil {
@@ -201,7 +202,7 @@ func (u *unit) addHooks(s *Session, before []beforeHook, after []afterHook) erro
 	return nil
 }
 
-// both joins two errors, and leaves one that is alone as it is.
+// both joins two errors. It returns a single one as it is.
 func both(a, b error) error {
 	switch {
 	case a == nil:
