@@ -30,7 +30,7 @@ type Connector interface {
 //	db, err := tracing.Open(pgxgate.NewConnector, dsn, config, tracing.WithGlobalProviders())
 //
 // All spans and the measurements of statements carry what the data source name
-// says of the server: db.system.name, db.namespace, server.address and
+// says about the server: db.system.name, db.namespace, server.address and
 // server.port. Closing the DB ends the metrics, too.
 //
 // It returns the errors of connect, of poolgate.OpenDB and of [Instrument], and

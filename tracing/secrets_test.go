@@ -29,7 +29,7 @@ import (
 )
 
 // TestSecrets puts secrets wherever a program has them, and looks for them
-// wherever something is told of it.
+// in everything that is reported.
 func TestSecrets(t *testing.T) {
 	server := pgserver.ForTest(t)
 	if server.External() {

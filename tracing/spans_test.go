@@ -73,7 +73,7 @@ func TestSpans(t *testing.T) {
 			adds(t, request, wait, lease)
 		})
 
-		t.Run("whoever is refused has a span that says why, and no lease", func(t *testing.T) {
+		t.Run("a refused caller has a span that says why, and no lease", func(t *testing.T) {
 			holder := f.Hold()
 			var waiter sync.WaitGroup
 			ctx, cancel := context.WithCancel(context.Background())
@@ -301,7 +301,7 @@ func TestLinks(t *testing.T) {
 				t.Errorf("links are %v, want %s", exec.Links, lease.ID)
 			}
 			if begin := f.View().One(t, "sql.conn.begin_tx"); len(begin.Links) > 0 {
-				t.Error("BEGIN has a link, though it is beside the lease")
+				t.Error("BEGIN has a link, though it has the parent of the lease")
 			}
 			if _, told := exec.Attributes["poolgate.waited"]; told {
 				t.Error("the wait is told again by a later statement")

@@ -1,5 +1,5 @@
 // Command concurrent_sessions is an HTTP handler that works in five sessions at
-// once: the request's own, two that are opened beside it, and two that no
+// once: the request's own, two that are opened in addition, and two that no
 // context carries.
 //
 // It is the example of context-async-sqlalchemy for concurrent queries.

@@ -129,7 +129,7 @@ func addUp(ctx context.Context, db *poolgate.DB, out io.Writer) (err error) {
 	for i := range statements {
 		statements[i] = gather.SQL{Query: "SELECT balance FROM example_accounts WHERE id = $1", Args: []any{i + 1}}
 	}
-	// wrong tells whether one of n sums is wrong.
+	// wrong reports whether one of n sums is wrong.
 	wrong := func(n int, consistency gather.Consistency) (bool, error) {
 		for range n {
 			balances, err := gather.Collect[int](ctx, db, gather.Options{Consistency: consistency}, statements...)

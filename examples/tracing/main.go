@@ -62,7 +62,7 @@ func parse(args []string) (options, error) {
 	flags.StringVar(&o.address, "address", "127.0.0.1:8080", "where the service listens; port 0 is a free one")
 	flags.StringVar(&o.driver, "driver", "pgx", "pgx or pq")
 	name := flags.String("story", "healthy", "what goes wrong: "+strings.Join(storyNames(), ", "))
-	flags.BoolVar(&o.cured, "cured", false, "with what mends it")
+	flags.BoolVar(&o.cured, "cured", false, "with the problem fixed")
 	flags.BoolVar(&o.jaeger, "jaeger", false, "build Jaeger, the first time for ten minutes, and start it")
 	flags.DurationVar(&o.period, "for", 0, "end after this time; 0 runs until it is interrupted")
 	flags.StringVar(&o.log, "log", "warn", "level of the log: debug has every statement")

@@ -10,14 +10,14 @@ import (
 type story struct {
 	name   string
 	limit  int // of the gate
-	cured  int // and when it is mended; 0 if it is the same
+	cured  int // and with the problem fixed; 0 if it is the same
 	classy bool
 
 	// requests in a second
 	reads, writes, reports int
 
 	// pays says that an order calls the payment service inside of its
-	// transaction, until that is mended.
+	// transaction, until that is fixed.
 	pays bool
 
 	watch []string // the routes whose traces tell the story

@@ -70,7 +70,7 @@ func TestHandler(t *testing.T) {
 		}
 	})
 
-	t.Run("the page loads itself anew, as often as it is told to", func(t *testing.T) {
+	t.Run("the page refreshes as often as the request says", func(t *testing.T) {
 		h := only("orders", newGate(t, gate.Config{Limit: 3}))
 		for query, want := range map[string]string{
 			"": "5", "refresh=30": "30", "refresh=off": "", "goroutines=show": "", "goroutines=show&refresh=60": "60", "format=json": "",
@@ -177,7 +177,7 @@ func TestHandler(t *testing.T) {
 		debugpage.New(map[string]*gate.Gate{"orders": nil})
 	})
 
-	t.Run("it stands beside others on a mux", func(t *testing.T) {
+	t.Run("it works on a mux with other handlers", func(t *testing.T) {
 		mux := http.NewServeMux()
 		mux.Handle("/debug/poolgate", only("orders", newGate(t, gate.Config{Limit: 3})))
 		if body := get(t, mux, "/debug/poolgate"); !strings.Contains(body, "<h2>orders</h2>") {

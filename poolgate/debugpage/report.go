@@ -270,8 +270,8 @@ func most(taken map[string]int, all int) string {
 const standstill = seconds(5 * time.Second)
 
 // lastAdmitted returns how long ago the last caller was admitted within the limit,
-// or 0 if that is not known. All permits are in use, and callers wait. So whoever
-// was admitted last still holds its permit: one that came back would have gone to
+// or 0 if that is not known. All permits are in use, and callers wait. So the caller
+// that was admitted last still holds its permit: one that came back would have gone to
 // a waiter, unless the limit was lowered meanwhile.
 func (r *gateReport) lastAdmitted() seconds {
 	for _, h := range slices.Backward(r.Holders) { // who holds for the least time is last

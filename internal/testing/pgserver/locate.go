@@ -35,7 +35,7 @@ func locate(ctx context.Context) (string, error) {
 // installed looks on PATH and then in places, the highest version first.
 func installed(places []string) (dir string, ok bool) {
 	if path, err := exec.LookPath("postgres"); err == nil {
-		// PATH may hold a link to postgres where initdb is not beside it.
+		// PATH may hold a link to postgres where initdb is not.
 		if real, err := filepath.EvalSymlinks(path); err == nil && complete(filepath.Dir(real)) {
 			return filepath.Dir(real), true
 		}
