@@ -174,3 +174,12 @@ func TestFetch(t *testing.T) {
 		}
 	})
 }
+
+// The command must be found where tests run: in the workspace.
+func TestGoRun(t *testing.T) {
+	fetcher(t) // skips the test outside of it
+	out, err := goRun().CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "-dir, -unpacked and -port are required") {
+		t.Errorf("%v: %s", err, out)
+	}
+}
