@@ -16,7 +16,7 @@ import (
 	"github.com/poolgate/poolgate/poolgate/gate"
 )
 
-// Config says what to measure.
+// A Config describes a benchmark.
 type Config struct {
 	DSN     string // the server: a URL or a list of key=value
 	Schema  string // of the tables, in lower case; "" is DefaultSchema
@@ -25,9 +25,9 @@ type Config struct {
 	Limit   int    // permits of the semaphore and size of the waves, at least 1
 	MaxOpen int    // connections that the unbounded strategy may open; 0 for any number
 
-	// Traces, if not nil, has each operation traced, and its waits and
-	// statements with the strategies that have a gate. It costs time: the
-	// figures of a run that is traced are not to be compared with others.
+	// Traces, if not nil, receives a trace of each operation, with its waits and
+	// statements for the strategies that have a gate. Tracing costs time: do not
+	// compare the figures of a traced run with others.
 	Traces trace.TracerProvider
 }
 
@@ -123,7 +123,7 @@ func Open(ctx context.Context, config Config) (_ *Bench, err error) {
 	return b, nil
 }
 
-// Server returns what the server has said of itself.
+// Server returns a description of the server.
 func (b *Bench) Server() Server { return b.server }
 
 // Close drops the tables and closes the connections.
@@ -139,8 +139,8 @@ func (b *Bench) Close() error {
 	return errors.Join(errs...)
 }
 
-// fresh makes ready for a run: no connection of the run before, empty tables,
-// and none of its changes left for the next checkpoint to write.
+// fresh prepares a run: the connections of the previous run have ended, the
+// tables are empty, and a checkpoint has written all changes.
 func (b *Bench) fresh(ctx context.Context, form Form) error {
 	if err := awaitNoConnections(ctx, b.observer); err != nil {
 		return err

@@ -16,16 +16,16 @@ import (
 	"github.com/poolgate/poolgate/poolgate/gate"
 )
 
-// A commitError comes from the call that commits. Unless the server has said
-// that it did not, the transaction may be committed all the same.
+// A commitError comes from the call that commits. Unless the server has reported
+// a rollback, the transaction may have been committed.
 type commitError struct{ err error }
 
 func (e *commitError) Error() string { return e.err.Error() }
 func (e *commitError) Unwrap() error { return e.err }
 
 // maybeCommitted reports whether a write that failed with err may have been
-// committed. In doubt it has: that costs the verification one write that it
-// cannot count on, and no truth.
+// committed. In case of doubt it reports true: then the verification accepts
+// either outcome of the write, and stays correct.
 func maybeCommitted(err error) bool {
 	if _, ok := errors.AsType[*commitError](err); !ok {
 		return false
@@ -40,8 +40,7 @@ func maybeCommitted(err error) bool {
 	}
 }
 
-// notConnected reports whether err says that there was no connection to begin
-// with.
+// notConnected reports whether err means that no connection was established.
 func notConnected(err error) bool {
 	if _, ok := errors.AsType[*pgconn.ConnectError](err); ok {
 		return true
@@ -50,8 +49,8 @@ func notConnected(err error) bool {
 	return ok && op.Op == "dial"
 }
 
-// failureKind names what err is, so that like failures are counted together:
-// the SQLSTATE where the server refused, otherwise the class of the error.
+// failureKind names the kind of err, under which failures are counted: the
+// SQLSTATE of an error of the server, otherwise the class of the error.
 func failureKind(err error) string {
 	if state := sqlstate.Of(err); state != "" {
 		if name := pqerror.Code(state).Name(); name != "" {

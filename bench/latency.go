@@ -7,8 +7,8 @@ import (
 )
 
 // Latency is the distribution of how long operations took, in milliseconds,
-// as their caller sees it: from when its goroutine asked for the operation
-// until it was done, waiting included. Failed operations are not in it.
+// as their caller sees it: from the start of its goroutine until the operation
+// was done, waiting included. It leaves out failed operations.
 type Latency struct {
 	Count int     `json:"count"`
 	Mean  float64 `json:"mean_ms"`

@@ -88,6 +88,9 @@ func (r *Report) findings(f Form) (lines []string) {
 		}
 		line := fmt.Sprintf("%s through a gate of %d: %.1f s, at most %d connections, %s.",
 			d, r.Limit, gated.Seconds, gated.PeakConnections, countFailed(gated.Errors))
+		if adaptive, ok := byStrategy[d][Adaptive]; ok {
+			line += fmt.Sprintf(" Through a gate that finds its limit: %.1f s, at most %d connections.", adaptive.Seconds, adaptive.PeakConnections)
+		}
 		if all, ok := byStrategy[d][Unbounded]; ok {
 			line += fmt.Sprintf(" All at once without a gate: %.1f s, %d connections, %s.", all.Seconds, all.PeakConnections, countFailed(all.Errors))
 		}

@@ -29,12 +29,12 @@ func (c PgbenchCase) String() string {
 	return fmt.Sprintf("%s pgbench %s %d", c.Form, c.Protocol, c.Clients)
 }
 
-// PgbenchCases returns what is tried to find the best that pgbench reaches: a
-// few numbers of connections, no more than the limit.
+// PgbenchCases returns the runs that find pgbench's best result: a few numbers of
+// connections, at most the limit.
 //
-// The simple protocol is what pgbench takes by itself, the prepared one is
-// what pgx takes by itself, which spares the server most. For the faithful form
-// it is not tried: it makes the reads slower, see Driver.Settings.
+// The simple protocol is pgbench's default. Prepared statements are pgx's default
+// and cost the server least. They are not tried for the faithful form, whose
+// reads they slow down; see Driver.Settings.
 func PgbenchCases(forms []Form, limit int) []PgbenchCase {
 	protocols := map[Form][]string{Faithful: {"simple"}, Idiomatic: {"simple", "prepared"}}
 	var cases []PgbenchCase
@@ -51,8 +51,8 @@ func PgbenchCases(forms []Form, limit int) []PgbenchCase {
 	return cases
 }
 
-// A Reference is what pgbench reaches with the workload's statements: about
-// the best that a client can get from this server.
+// A Reference is the result of pgbench with the workload's statements: about
+// the best that a client can reach on this server.
 type Reference struct {
 	PgbenchCase
 

@@ -16,7 +16,7 @@ import (
 // A Report is everything that a benchmark has measured.
 type Report struct {
 	Started     time.Time `json:"started"`
-	Interrupted bool      `json:"interrupted"` // before all runs were done
+	Interrupted bool      `json:"interrupted"` // before all runs had ended
 
 	Ops     int    `json:"ops"`
 	Seed    uint64 `json:"seed"`
@@ -30,8 +30,8 @@ type Report struct {
 	Reference []Reference `json:"reference,omitempty"` // by pgbench, if asked for
 }
 
-// Machine is where the benchmark's client ran; the server too, unless the DSN
-// named another.
+// Machine describes where the benchmark's client ran, and the server too unless
+// the DSN named another machine.
 type Machine struct {
 	OS   string `json:"os"`
 	Arch string `json:"arch"`

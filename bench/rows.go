@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// errWrongRows says that an operation succeeded but its rows are not those
-// that the workload writes.
+// errWrongRows is the error of an operation that succeeded with rows that the
+// workload does not write.
 var errWrongRows = errors.New("wrong rows")
 
 // A parent is a row of table a, with its children if they were selected.
@@ -41,8 +41,8 @@ func collect[T any](rows *sql.Rows, scan func(*T) error) ([]T, error) {
 }
 
 // checkFamilies reports a read whose parents do not have the children that
-// their writes gave them. Parents and children are committed together, so
-// whoever sees a parent must see all its children.
+// their writes gave them. Parents and children are committed together, so a
+// read that sees a parent must see all its children.
 func checkFamilies(parents []parent) error {
 	if len(parents) > parentsPerRead {
 		return fmt.Errorf("%w: %d parents instead of at most %d", errWrongRows, len(parents), parentsPerRead)

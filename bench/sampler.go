@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// A Sample is what the server said of the run's connections at one moment.
+// A Sample is the state of the run's connections at one moment.
 type Sample struct {
 	Seconds           float64 `json:"seconds"` // since the run began
 	Total             int     `json:"total"`
@@ -32,9 +32,8 @@ const countConnections = `
 	FROM pg_stat_activity
 	WHERE application_name = '` + applicationName + `' AND datname = current_database()`
 
-// A sampler asks the server again and again how many connections the run has.
-// It has a connection of its own, so that it can ask when the server takes no
-// more.
+// A sampler repeatedly asks the server how many connections the run has. It has
+// a connection of its own, so it can ask even if the server accepts no others.
 type sampler struct {
 	conn    *sql.Conn
 	start   time.Time
@@ -96,7 +95,7 @@ func takeSample(conn *sql.Conn) (Sample, error) {
 }
 
 // awaitNoConnections waits until the server has ended the connections of the
-// run before, which takes it a while if they were many.
+// previous run, which takes a while if there were many.
 func awaitNoConnections(ctx context.Context, conn *sql.Conn) error {
 	const patience = 30 * time.Second
 	for begin := time.Now(); ; {

@@ -6,7 +6,7 @@ import (
 	"fmt"
 )
 
-// Server is what the benchmark's server says of itself.
+// Server describes the server of a benchmark.
 type Server struct {
 	Version        string            `json:"version"`
 	MaxConnections int               `json:"max_connections"`

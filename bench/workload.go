@@ -6,7 +6,7 @@ import (
 	"strconv"
 )
 
-// Kind says what an operation does.
+// A Kind is what an operation does.
 type Kind int
 
 const (
@@ -27,7 +27,7 @@ func (k Kind) String() string {
 // An Op is one operation of the workload.
 type Op struct {
 	Kind Kind
-	// Base tells one write from another: the parents of a write carry Base+1,
+	// Base identifies a write: the parents of a write carry Base+1,
 	// Base+2 and Base+3 for data. It is a multiple of three, and no two
 	// writes have the same, so that afterwards each row can be traced to the
 	// write that it came from. Zero in a read.
@@ -47,9 +47,9 @@ const childrenPerWrite = 5
 // parentsPerRead is how many parents a read selects at most.
 const parentsPerRead = 10
 
-// Plan returns the operations of a run in their order: each one is a read or
-// a write with even odds, and the values written are in random order too. The
-// same n and seed give the same plan on every machine.
+// Plan returns the operations of a run in their order. Each is a read or a write
+// with equal probability, and the values written are in random order. The same n
+// and seed give the same plan on every machine.
 func Plan(n int, seed uint64) []Op {
 	random := rand.New(rand.NewPCG(seed, 0))
 	ops := make([]Op, n)

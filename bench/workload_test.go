@@ -17,7 +17,7 @@ func TestPlan(t *testing.T) {
 		}
 	})
 	t.Run("the plan of a seed never changes", func(t *testing.T) {
-		// What a report says of its seed must hold for later versions.
+		// A seed from a report must give the same plan in later versions.
 		want := []Op{{Kind: Read}, {Write, 3}, {Write, 6}, {Write, 9}, {Kind: Write}, {Write, 12}}
 		if got := Plan(6, 1); !slices.Equal(got, want) {
 			t.Errorf("Plan(6, 1) = %v, want %v", got, want)

@@ -1,4 +1,4 @@
-// Package compare has benchmarks only: poolgate's gate beside what else a Go
+// Package compare has benchmarks only: poolgate's gate and what else a Go
 // program can keep a limit with.
 //
 //	go test -run '^$' -bench . -benchtime 1x -count 5 -timeout 1h ./bench/compare

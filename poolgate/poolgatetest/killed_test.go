@@ -153,7 +153,7 @@ func TestProcesses(t *testing.T) {
 		drop(t, config, kept)
 	})
 
-	t.Run("an old template is dropped, and so is one that was never finished", func(t *testing.T) {
+	t.Run("an old template is dropped, and a template that was never finished too", func(t *testing.T) {
 		db, err := config.Open(config.DSN)
 		must(t, err)
 		defer db.Close()

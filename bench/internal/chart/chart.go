@@ -1,5 +1,5 @@
-// Package chart draws panels with a legend beside the plot, where it covers
-// nothing, and with round numbers on the axes.
+// Package chart draws panels with round numbers on the axes, and with the legend
+// to the right of the plot, where it covers nothing.
 package chart
 
 import (
