@@ -48,7 +48,9 @@
 // database/sql tries a call again if its connection was bad, at most twice.
 // Behind the gate that is the same: no statement is sent more often than it
 // would be without the gate. A second try waits for a permit like any other
-// call.
+// call. The adapters go further: they return driver.ErrBadConn only if nothing
+// was sent, and [ErrOutcomeUnknown] otherwise, so that no statement is sent
+// twice.
 //
 // # What goes through untouched
 //

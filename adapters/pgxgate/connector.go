@@ -121,7 +121,7 @@ func (c *Connector) connect(ctx context.Context, check bool) (*Conn, error) {
 	return conn, nil
 }
 
-// never is for pgx, in whose place the Conn pings.
+// never has pgx send no ping: Conn.ResetSession does that.
 func never(context.Context, stdlib.ShouldPingParams) bool { return false }
 
 func (c *Connector) ping(send func() error) socket.Ping {

@@ -28,7 +28,9 @@
 //     (0A000), and arguments may be sent as the type that a column had before;
 //     so does a temporary table that takes another one's name. Where that
 //     happens, add default_query_exec_mode=describe_exec to the DSN, which
-//     costs each statement with arguments a second round trip.
+//     costs each statement with arguments a second round trip. Do not do that
+//     behind PgBouncer in transaction mode, where it can return the rows of
+//     another caller; default_query_exec_mode=exec is safe there.
 //   - Exec may have several statements separated by semicolons if it has no
 //     arguments, Query may not (42601).
 //   - An array is scanned by pgtype.Map.SQLScanner, and sent as a slice.
@@ -43,9 +45,10 @@
 //     leaves the statement running for a moment. The error is the context's in
 //     either case. Calls of pgx's own connection inside [poolgate.Raw] end as
 //     with pgx alone.
-//   - After these 150 ms the call returns, also if the server or the network
-//     says nothing at all. That holds for every call: Query and its rows, Exec,
-//     Prepare, BEGIN, COMMIT, ROLLBACK, Ping, and connecting.
+//   - Otherwise the call returns within a quarter of a second of its context's
+//     end, even if the server or the network says nothing at all. That holds for
+//     every call: Query and its rows, Exec, Prepare, BEGIN, COMMIT, ROLLBACK,
+//     Ping, and connecting.
 //   - A connection that was lost, or given up in the middle of a statement, is
 //     closed in the background, and its permit comes back only when the server
 //     has ended the process for it. Connections are opened with
@@ -66,8 +69,8 @@
 //   - A connection that comes back inside a transaction is closed at once.
 //   - An attempt to connect ends after [DefaultConnectTimeout].
 //
-// Behind PgBouncer the server's process is PgBouncer's, and so is the answer
-// when it has ended.
+// Behind PgBouncer, a permit comes back when PgBouncer has closed the connection.
+// PgBouncer itself limits how many of the server's processes are at work.
 //
 // # What remains
 //

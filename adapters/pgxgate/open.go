@@ -14,8 +14,8 @@ import (
 )
 
 // DefaultConnectTimeout bounds each attempt to connect where the DSN and the
-// environment have no connect_timeout: whoever connects holds a permit, and a
-// host that never answers would keep it.
+// environment have no connect_timeout. A connection is opened under a permit,
+// which a host that never answers would keep.
 const DefaultConnectTimeout = 30 * time.Second
 
 // Open returns a gated pool of pgx connections to the server that name says:

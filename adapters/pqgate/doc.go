@@ -31,8 +31,8 @@
 //   - A statement whose context ends is canceled on the server, and returns the
 //     context's error. lib/pq by itself returns the server's, SQLSTATE 57014. The
 //     connection is closed afterwards, unless it was a prepared statement's.
-//   - A call returns within about 150 ms of its context's end, also if the server
-//     or the network says nothing at all. That holds for every call: Query and
+//   - A call returns within a quarter of a second of its context's end, even if
+//     the server or the network says nothing at all. That holds for every call: Query and
 //     its rows, Exec, Prepare, BEGIN, COMMIT, ROLLBACK, COPY, Ping, and
 //     connecting. lib/pq by itself waits until the system gives the connection
 //     up, for hours maybe.
@@ -60,8 +60,8 @@
 //   - An attempt to connect ends with its context, and after
 //     [DefaultConnectTimeout].
 //
-// Behind PgBouncer the server's process is PgBouncer's, and so is the answer
-// when it has ended.
+// Behind PgBouncer, a permit comes back when PgBouncer has closed the connection.
+// PgBouncer itself limits how many of the server's processes are at work.
 //
 // # What remains
 //

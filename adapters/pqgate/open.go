@@ -13,9 +13,8 @@ import (
 )
 
 // DefaultConnectTimeout bounds each attempt to connect where the DSN and the
-// environment have no connect_timeout: whoever connects holds a permit, and
-// lib/pq does not heed the context while it waits for a server that has
-// accepted the connection and says nothing.
+// environment have no connect_timeout. A connection is opened under a permit,
+// which a host that never answers would keep.
 const DefaultConnectTimeout = 30 * time.Second
 
 // Open returns a gated pool of lib/pq connections to the server that name says:

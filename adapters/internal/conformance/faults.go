@@ -20,7 +20,7 @@ type injectedPanic string
 // have. Rows and statements are the driver's own, and do not fail: nothing that
 // wraps connections could help there. Nor is there a panic in Connect,
 // ResetSession and Close, after which a pool of database/sql counts the
-// connection as in use for ever, gated or not.
+// connection as in use for good, gated or not.
 type faults struct {
 	driver.Connector
 
@@ -33,7 +33,7 @@ type faults struct {
 
 // heldKey marks the context of a query within a Tx or on a Conn. A panic there
 // ends in a deadlock of database/sql's own, gated or not: it counts the query
-// as running for ever, and Rollback and Close wait for that. So there is none.
+// as running for good, and Rollback and Close wait for that. So there is none.
 type heldKey struct{}
 
 func held(ctx context.Context) bool { return ctx.Value(heldKey{}) != nil }

@@ -20,11 +20,11 @@ type Conn struct {
 
 	sent atomic.Int64
 
-	// refusing has writes fail, and refused is set when one did. They belong
-	// to whoever uses the connection.
+	// refusing has writes fail, and refused is set when one did. Only the
+	// goroutine that uses the connection touches them.
 	refusing, refused bool
 
-	// writes limits writes, if it is not nil. It belongs to the same.
+	// writes limits writes, if it is not nil. The same goroutine sets it.
 	writes context.Context
 
 	mu    sync.Mutex // guards what follows, and deadlines against End
