@@ -2,6 +2,7 @@ package session_test
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"io"
 	"net/http"
@@ -95,6 +96,25 @@ func TestRowsLeftOpen(t *testing.T) {
 				has(t, db.DB)
 			})
 		}
+		run("raw bytes of a row that is left hold nothing up", func(t *testing.T, db *fixture) {
+			mine := errors.New("mine")
+			for _, err := range []error{nil, mine} {
+				got := session.Run(background, func(ctx context.Context) error {
+					rows, e := session.DB(ctx, db.DB.DB).QueryContext(ctx, manyRows)
+					must(t, e)
+					rows.Next()
+					var raw sql.RawBytes
+					must(t, rows.Scan(&raw))
+					return err
+				})
+				if err == nil {
+					refused(t, got)
+				} else {
+					is(t, got, mine)
+				}
+				nothingHeld(t, db.DB)
+			}
+		})
 		run("a nested Run is undone alone", func(t *testing.T, db *fixture) {
 			must(t, session.Run(background, func(ctx context.Context) error {
 				must(t, insert(ctx, session.DB(ctx, db.DB.DB), "b"))

@@ -243,6 +243,7 @@ func (t *transaction) rollback() error {
 		return nil
 	}
 	timer := time.AfterFunc(endGrace, t.cancel)
+	t.closeRows()
 	err := t.roll()
 	late := !timer.Stop()
 	t.finish()
@@ -347,7 +348,9 @@ func (r *reading) open() bool {
 	}
 }
 
-// closeRows closes rows that are still open.
+// closeRows closes rows that are still open. If their reader has left them with
+// sql.RawBytes scanned, database/sql waits for this Close in everything else that
+// ends a transaction.
 func (t *transaction) closeRows() {
 	if r := t.reading.Load(); r != nil {
 		drain := time.AfterFunc(drainTime, r.cancel)
