@@ -143,3 +143,55 @@ func TestATransactionThatAsksThePoolForMoreIsToldSo(t *testing.T) {
 		})
 	}
 }
+
+// With PrepareStmt, GORM prepares each statement once; the gate then prepares it
+// once on each connection, in transactions too. The server counts.
+func TestStatementsAreParsedOncePerConnection(t *testing.T) {
+	const limit, executions = 8, 3000
+	forBoth(t, limit, func(t *testing.T, db *poolgate.DB, orm *gorm.DB) {
+		for id := range 50 {
+			if err := orm.Create(&Account{ID: id + 1, Balance: 100}).Error; err != nil {
+				t.Fatal(err)
+			}
+		}
+		const where = "balance > ?"
+		var wg sync.WaitGroup
+		for worker := range 2 * limit {
+			wg.Go(func() {
+				for i := range executions / (2 * limit) {
+					read := func(orm *gorm.DB) error {
+						var accounts []Account
+						return orm.Where(where, i).Limit(1).Find(&accounts).Error
+					}
+					err := read(orm)
+					if worker%2 == 0 && err == nil {
+						err = orm.Transaction(read)
+					}
+					if err != nil {
+						t.Error(err)
+						return
+					}
+				}
+			})
+		}
+		wg.Wait()
+		statements, executed := 0, 0
+		for range limit {
+			conn, err := db.Conn(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			var n, times int
+			err = conn.QueryRowContext(t.Context(), `SELECT count(*), coalesce(sum(generic_plans + custom_plans), 0)::int
+				FROM pg_prepared_statements WHERE statement LIKE '%balance > $1%' AND statement NOT LIKE '%pg_prepared%'`).Scan(&n, &times)
+			if err != nil {
+				t.Fatal(err)
+			}
+			statements, executed = statements+n, executed+times
+		}
+		if statements > limit || executed < executions {
+			t.Errorf("%d statements were executed %d times, want at most %d and %d times", statements, executed, limit, executions)
+		}
+	})
+}
