@@ -45,7 +45,8 @@ type Config struct {
 	// for the next that prepares the same text, whether it is a *sql.Stmt, a Tx
 	// or a Conn. Those that were not used for longest are closed. Zero means
 	// DefaultStatementsPerConn; negative means that a statement is prepared
-	// again for each checkout.
+	// again for each checkout, which is for a PgBouncer in transaction mode that
+	// does not keep track of prepared statements.
 	StatementsPerConn int
 
 	// PrepareQueries has a Query or an Exec with arguments be prepared and kept
@@ -90,7 +91,7 @@ func (config Config) check() error {
 //
 // The embedded *sql.DB is what passes the gate; hand db.DB to whatever wants an
 // *sql.DB. It keeps no connection itself, so settings that an ORM makes on
-// db.DB do nothing: the next call undoes SetMaxOpenConns, which would be one
+// db.DB do nothing: the next checkout undoes SetMaxOpenConns, which would be one
 // more limit with a queue of its own before the gate's, and the others have
 // nothing to act on. The methods of the same names on the DB act on the
 // connections behind the gate.

@@ -85,7 +85,10 @@ func (s *seat) checkOut(ctx context.Context) error {
 	watch := s.watch
 	err := s.take(ctx)
 	watch.start(s.connector, err)
-	if err != nil && watch != nil {
+	switch {
+	case err == nil && s.connector.readOnly:
+		return s.beginReadOnly(ctx)
+	case err != nil && watch != nil:
 		watch.reset()
 		s.watch, s.spare = nil, watch
 	}
@@ -110,9 +113,6 @@ func (s *seat) take(ctx context.Context) error {
 			permit.Worked(0, true, true)
 		}
 		return err
-	}
-	if c.readOnly {
-		return s.beginReadOnly(ctx)
 	}
 	return nil
 }
