@@ -190,7 +190,7 @@ func BenchmarkFaithfulRead(b *testing.B) {
 }
 
 // BenchmarkFacadeThroughput compares a bare pool with a gated one on as many
-// connections, in turns within one run, and beside it two bare ones, which says
+// connections, in turns within one run, and next to it two bare ones, which says
 // how good the comparison is: ratio should then be 1. Pools that are opened
 // first or used first are not alike, so both change places again and again.
 func BenchmarkFacadeThroughput(b *testing.B) {

@@ -94,10 +94,10 @@ func (r *Report) goodputPanel(c Capability) (*chart.Panel, error) {
 	return p, nil
 }
 
-// webPanel draws the web's 99th percentile, alone and beside a batch.
+// webPanel draws the web's 99th percentile, alone and together with a batch.
 func (r *Report) webPanel(c Capability) (*chart.Panel, error) {
 	const barWidth = 18
-	p := chart.New(fmt.Sprintf("%s: the web at %g×, alone and beside a batch", c.Workload, r.WebShare))
+	p := chart.New(fmt.Sprintf("%s: the web at %g×, alone and together with a batch", c.Workload, r.WebShare))
 	p.Y.Label.Text = "99th percentile, ms; the deadline if more were late"
 	chart.Linear(&p.Y, 1.1*r.Deadline.Seconds()*1000)
 	var names []string

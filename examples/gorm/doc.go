@@ -1,3 +1,2 @@
-// Package gorm shows GORM on a gated pool: it is given the *sql.DB, and knows
-// nothing of the gate.
+// Package gorm shows GORM on a gated pool, and inside of units of work.
 package gorm

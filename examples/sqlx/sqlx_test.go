@@ -2,6 +2,7 @@ package sqlx
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"testing"
 
@@ -42,8 +43,18 @@ func TestSqlx(t *testing.T) {
 					return err
 				}
 				var all []account
-				if err := sqlx.SelectContext(ctx, unit, &all, "SELECT * FROM accounts ORDER BY id"); err != nil || len(all) != 2 || all[1] != (account{2, 20}) {
+				if err := unit.SelectContext(ctx, &all, "SELECT * FROM accounts ORDER BY id"); err != nil || len(all) != 2 || all[1] != (account{2, 20}) {
 					t.Errorf("in the unit: %v, %v", all, err)
+				}
+				if _, err := unit.NamedExecContext(ctx, "UPDATE accounts SET balance = :balance WHERE id = :id", account{2, 21}); err != nil {
+					t.Error(err)
+				}
+				var one account
+				if err := unit.GetContext(ctx, &one, "SELECT * FROM accounts WHERE id = $1", 2); err != nil || one != (account{2, 21}) {
+					t.Errorf("one of the unit: %v, %v", one, err)
+				}
+				if err := unit.GetContext(ctx, &one, "SELECT * FROM accounts WHERE id = $1", 3); !errors.Is(err, sql.ErrNoRows) {
+					t.Errorf("none: %v", err)
 				}
 				return undone
 			})

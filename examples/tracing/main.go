@@ -1,6 +1,5 @@
-// Command tracing is an HTTP service with a gated PostgreSQL, and the load on
-// it. It sends its traces by OTLP, and shows its metrics to Prometheus. See
-// README.md.
+// Command tracing runs an HTTP service on a gated PostgreSQL under load. It sends
+// its traces by OTLP and exports its metrics to Prometheus. See README.md.
 package main
 
 import (
