@@ -25,20 +25,20 @@ type array struct {
 	null     int // the first of these
 }
 
-// A kind is what the values of a column are, as far as their text depends on
-// it. The zero kind is not known.
+// A kind is what the text of a column's values depends on. The zero kind means
+// that it is not known.
 type kind struct {
 	Element  string // the name of a built-in type; of the elements if Array
 	Category string // of that type, see pg_type.typcategory
 	Array    bool
 	Domain   bool // or of a domain
-	Rounds   bool // whether the driver leaves it to the server to round a time to microseconds
+	Rounds   bool // whether the driver leaves the rounding of times to the server, or cuts off nanoseconds
 }
 
 func (k kind) json() bool { return k.Element == "json" || k.Element == "jsonb" }
 
-// add appends an element: what a driver takes as an argument, a slice for an
-// array, or anything for JSON.
+// add appends an element: a value that a driver accepts as an argument, a slice
+// for an array, or anything for JSON.
 func (a *array) add(v any) error {
 	a.comma()
 	a.n++
@@ -83,8 +83,8 @@ func (a *array) comma() {
 	}
 }
 
-// addValue appends what the driver package makes of original. What drivers do
-// not agree on is an error.
+// addValue appends v, which package driver made of original. It returns an error
+// for values that drivers store in different ways.
 func (a *array) addValue(original any, v driver.Value) error {
 	start := len(a.text)
 	switch v := v.(type) {
@@ -128,7 +128,7 @@ func (a *array) addValue(original any, v driver.Value) error {
 	default:
 		return fmt.Errorf("a %T has no text in PostgreSQL", v)
 	}
-	if !a.agreed(original, v, string(a.text[start:])) {
+	if !a.agreed(original, v, a.text[start:]) {
 		return a.ambiguous(original)
 	}
 	return nil
@@ -141,10 +141,10 @@ func (a *array) addNull() {
 	}
 }
 
-// agreed reports whether all drivers send original as this text. Those of them
-// that know Go types have other ideas of text, JSON and XML than those that
-// leave it to database/sql.
-func (a *array) agreed(original any, v driver.Value, text string) bool {
+// agreed reports whether all drivers send original as this text. Drivers that
+// convert Go types themselves have other conventions for text, JSON and XML than
+// those that rely on database/sql.
+func (a *array) agreed(original any, v driver.Value, text []byte) bool {
 	_, isString := v.(string)
 	_, isBytes := v.([]byte)
 	if a.to.Domain && reflect.Indirect(reflect.ValueOf(original)).Kind() == reflect.Float32 {
@@ -173,7 +173,7 @@ func (a *array) agreed(original any, v driver.Value, text string) bool {
 		return (!isMarshaler && !isText || isRaw) && reflect.Indirect(reflect.ValueOf(original)).Kind() != reflect.Float32
 	}
 	if s, ok := original.(fmt.Stringer); ok && (!isBytes || a.to.Domain) {
-		return s.String() == v || s.String() == text
+		return s.String() == v || s.String() == string(text)
 	}
 	return true
 }
@@ -194,8 +194,8 @@ func (a *array) addUint(original any, v uint64, cause error) error {
 	return nil
 }
 
-// addJSON appends v as JSON. If that cannot be, the error is cause, or that of
-// package json.
+// addJSON appends v as JSON. If v cannot be marshaled, the error is cause, or
+// that of package json if cause is nil.
 func (a *array) addJSON(v any, cause error) error {
 	text, err := json.Marshal(v)
 	if err != nil {
@@ -208,8 +208,8 @@ func (a *array) addJSON(v any, cause error) error {
 	return nil
 }
 
-// addSlice appends the elements of s, and slices among them as a dimension. It
-// returns how many elements there are in all.
+// addSlice appends the elements of s. Slices among them are a further dimension.
+// It returns the number of elements in all dimensions.
 func (a *array) addSlice(s reflect.Value) (n int, err error) {
 	a.text = append(a.text, '{')
 	for i := range s.Len() {
@@ -242,7 +242,7 @@ func (a *array) addSlice(s reflect.Value) (n int, err error) {
 	return n, nil
 }
 
-// addElement is addValue inside a slice, where drivers agree on less.
+// addElement is addValue for an element of a slice, where drivers agree on less.
 func (a *array) addElement(original any, v driver.Value) error {
 	number := a.to.Category == "N" || a.to.Category == "B"
 	switch reflect.Indirect(reflect.ValueOf(original)).Kind() {
@@ -291,11 +291,11 @@ func duration(v any) (time.Duration, bool) {
 	return 0, false
 }
 
-// timestamp returns t for any of PostgreSQL's date and time types. Those
-// without a zone take the time on t's own clock, as both drivers have it.
+// timestamp returns t for any of PostgreSQL's date and time types. Types without
+// a zone get the time on t's own clock, as with both drivers.
 func timestamp(t time.Time, to kind) string {
 	if to.Element == "timestamptz" {
-		t = t.UTC() // of a zone that is more than 16 hours away PostgreSQL knows nothing
+		t = t.UTC() // PostgreSQL refuses zones that are 16 hours away or more
 	}
 	layout := "01-02 15:04:05.999999Z07:00:00"
 	if to.Rounds {

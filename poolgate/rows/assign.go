@@ -9,14 +9,13 @@ import (
 	"strings"
 )
 
-// What a program defines itself must not run inside of sql.Rows.Scan: if it
-// panics there, database/sql keeps a lock and sql.Rows.Close waits for it. And
-// what a driver makes of a slice, a map or a struct depends on the driver and on
-// the version of Go. So sql.Rows.Scan only gets destinations that database/sql
-// itself knows. For all others it leaves the driver's value in an any, and
-// assign does the rest.
+// Methods of the program must not run inside sql.Rows.Scan: if one panics there,
+// database/sql keeps a lock, and sql.Rows.Close waits for it. And how a slice, a
+// map or a struct is scanned depends on the driver and on the version of Go. So
+// sql.Rows.Scan gets only destinations that database/sql itself knows. All
+// other columns are scanned into an any, and assign converts them.
 
-// isDirect reports whether sql.Rows.Scan can have a pointer to typ.
+// isDirect reports whether a pointer to typ may be passed to sql.Rows.Scan.
 func isDirect(typ reflect.Type) bool {
 	if typ.PkgPath() == "database/sql" && isScanner(reflect.PointerTo(typ)) {
 		v, ok := typ.FieldByName("V") // of a Null[T]
@@ -38,8 +37,8 @@ func isDirect(typ reflect.Type) bool {
 	return true
 }
 
-// direct returns the pointer that sql.Rows.Scan gets for dest, whose type is
-// direct. It has none of the methods that pgx calls with Go 1.27.
+// direct returns the pointer to pass to sql.Rows.Scan for dest. It has none of
+// the methods that pgx calls with Go 1.27.
 func direct(dest any) any {
 	typ := reflect.TypeOf(dest)
 	_, scans := typ.MethodByName("ScanBytes")
@@ -50,7 +49,7 @@ func direct(dest any) any {
 	return dest
 }
 
-// isComposite reports whether it matters for a typ what the column's type is.
+// isComposite reports whether assign needs the column's type for typ.
 func isComposite(typ reflect.Type) bool {
 	if v, ok := nullValue(typ); ok {
 		return isComposite(v)
@@ -61,7 +60,7 @@ func isComposite(typ reflect.Type) bool {
 	return typ.Kind() != reflect.Pointer || isComposite(typ.Elem())
 }
 
-// isNullable reports whether a typ has a value for NULL.
+// isNullable reports whether typ can hold NULL.
 func isNullable(typ reflect.Type) bool {
 	switch typ.Kind() {
 	case reflect.Pointer, reflect.Interface:
@@ -78,9 +77,9 @@ func nullValue(typ reflect.Type) (reflect.Type, bool) {
 	return nil, false
 }
 
-// assign sets dest to the value src of a column of this type, such as "_INT4".
-// It has what sql.Rows.Scan has for single values. Slices are arrays or JSON,
-// other composites are JSON.
+// assign sets dest to src, the value of a column of type typ, such as "_INT4".
+// Single values become what they become by sql.Rows.Scan. Slices are arrays or
+// JSON, and other composites are JSON.
 func assign(dest reflect.Value, src any, typ string) error {
 	if _, ok := nullValue(dest.Type()); ok {
 		dest.SetZero()
@@ -124,7 +123,7 @@ func assign(dest reflect.Value, src any, typ string) error {
 }
 
 func unsupported(dest reflect.Value, src any) error {
-	return fmt.Errorf("a %T does not become a %v", src, dest.Type())
+	return fmt.Errorf("cannot convert a %T to a %v", src, dest.Type())
 }
 
 func textOf(src any) (string, bool) {
@@ -137,8 +136,8 @@ func textOf(src any) (string, bool) {
 	return "", false
 }
 
-// assignSingle sets dest as sql.Rows.Scan does, which is what a sql.Null[T]
-// uses. src is not nil.
+// assignSingle sets dest as sql.Rows.Scan does, by means of sql.Null[T]. src is
+// not nil.
 func assignSingle(dest reflect.Value, src any) error {
 	switch dest.Kind() {
 	case reflect.Bool:

@@ -6,27 +6,27 @@ import (
 	"reflect"
 )
 
-// What is wrong with a column, as a [ColumnError] says it.
+// The reasons in a [ColumnError].
 var (
-	// ErrUnknownColumn says that T has no field for a column.
+	// ErrUnknownColumn means that T has no field for a column.
 	ErrUnknownColumn = errors.New("no field for this column")
-	// ErrDuplicateColumn says that two columns have the same name.
+	// ErrDuplicateColumn means that two columns have the same name.
 	ErrDuplicateColumn = errors.New("two columns have this name")
-	// ErrNull says that a column is NULL and its field cannot be.
+	// ErrNull means that a column is NULL and its field cannot hold NULL.
 	ErrNull = errors.New("NULL")
 )
 
-// A ColumnError says which column could not be read, and into what. It matches
-// what it wraps: ErrUnknownColumn, ErrDuplicateColumn, ErrNull, or the error of
-// the conversion that failed.
+// A ColumnError names the column that could not be read and its destination. It
+// wraps ErrUnknownColumn, ErrDuplicateColumn, ErrNull, or the error of the
+// conversion that failed.
 type ColumnError struct {
-	Column string       // its name in the result
-	Field  string       // "User.Name", or "" if there is none or T is no struct
-	Type   reflect.Type // of the field; of T if there is no field
+	Column string       // the name in the result
+	Field  string       // such as "User.Name"; "" if there is no field or T is not a struct
+	Type   reflect.Type // the type of the field, or T if there is no field
 	Err    error
 }
 
-// Error names the column and the field, and says what can be done.
+// Error names the column and the field, and says how to fix it.
 func (e *ColumnError) Error() string {
 	into := e.Type.String()
 	if e.Field != "" {

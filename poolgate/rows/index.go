@@ -37,8 +37,8 @@ func newIndex[K comparable]() *index[K] {
 
 func (x *index[K]) len() int { return len(x.keys) }
 
-// add returns the number of k, and whether it is new. It returns an error for
-// what a driver does not take as an argument.
+// add returns the number of k and whether it is new. It returns an error if no
+// driver accepts k as an argument.
 func (x *index[K]) add(k K) (n int, added bool, err error) {
 	if x.exact != nil {
 		if n, ok := x.exact[k]; ok {
@@ -59,7 +59,7 @@ func (x *index[K]) add(k K) (n int, added bool, err error) {
 	return len(x.keys) - 1, true, nil
 }
 
-// find returns the number of the key that k is, or is like.
+// find returns the number of the key that is equal to k, or else like it.
 func (x *index[K]) find(k K) (n int, ok bool) {
 	if x.exact != nil {
 		n, ok = x.exact[k]
@@ -93,8 +93,7 @@ type instant struct {
 	microseconds int
 }
 
-// identity returns a value that is == for keys that are the same for the
-// database.
+// identity returns a value whose == is the equality of the database.
 func identity(k any) (any, error) {
 	v, err := driver.DefaultParameterConverter.ConvertValue(k)
 	switch v := v.(type) {
@@ -113,7 +112,8 @@ func identity(k any) (any, error) {
 	return v, err
 }
 
-// likeness returns what the database may compare of a key if not its text.
+// likeness returns what keys have in common that the database may find equal
+// although their text differs.
 func likeness(k any) (string, bool) {
 	v, err := driver.DefaultParameterConverter.ConvertValue(k)
 	if err != nil {

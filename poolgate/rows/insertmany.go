@@ -10,12 +10,12 @@ import (
 )
 
 var (
-	// ErrNoPrimaryKey is the error of [InsertMany] for a table without one,
-	// such as a view.
-	ErrNoPrimaryKey = errors.New("rows: InsertMany needs a primary key to tell rows apart")
-	// ErrRowsChanged is the error of [InsertMany] where a trigger stored fewer
-	// rows than were given, or under other keys.
-	ErrRowsChanged = errors.New("rows: InsertMany cannot find all rows again by their keys, as a trigger changed or dropped some")
+	// ErrNoPrimaryKey is the error of [InsertMany] for a table that has no
+	// primary key, such as a view.
+	ErrNoPrimaryKey = errors.New("rows: InsertMany needs a primary key to find its rows")
+	// ErrRowsChanged is the error of [InsertMany] if a trigger stored fewer rows
+	// than were given, or stored them under other keys.
+	ErrRowsChanged = errors.New("rows: InsertMany cannot find all rows by their keys, because a trigger changed or dropped some")
 )
 
 // InsertMany stores many rows in one statement and returns what became of
@@ -90,7 +90,7 @@ func InsertMany[Out, In any](ctx context.Context, q Queryer, table string, in []
 	return out, err
 }
 
-// returnedBy returns the columns of t that make an Out.
+// returnedBy returns the columns of t that an Out is read from.
 func returnedBy[Out any](t table) ([]column, error) {
 	var returned []column
 	typ := base(reflect.TypeFor[Out]())
@@ -116,8 +116,8 @@ func returnedBy[Out any](t table) ([]column, error) {
 	return returned, nil
 }
 
-// refuseNull returns an error for what Out could not be read from, so that it
-// comes before the rows are stored.
+// refuseNull returns an error if Out could not be read because a column is NULL.
+// The error comes before the rows are stored.
 func refuseNull[Out any](returned, given []column, arrays []array) error {
 	t, err := newTarget[Out](table(returned).names())
 	if err != nil {
@@ -133,7 +133,8 @@ func refuseNull[Out any](returned, given []column, arrays []array) error {
 	return nil
 }
 
-// found returns the columns of t for which value has a place, and their places.
+// found returns the columns of t that value has a field for, and pointers to
+// these fields.
 func (m *mapper) found(value reflect.Value, t table) (columns []column, places []any, err error) {
 	dest, err := m.dest(value)
 	if err != nil {
@@ -147,11 +148,11 @@ func (m *mapper) found(value reflect.Value, t table) (columns []column, places [
 	return columns, places, nil
 }
 
-// A source takes the values of rows out of Ins.
+// A source takes the values of the columns out of Ins.
 type source[In any] struct {
 	columns []column
-	value   reflect.Value // the In that is looked at, or what it points to
-	places  []any         // of the columns, as pointers into value
+	value   reflect.Value // a copy of the current In, or of what it points to
+	places  []any         // pointers into value, one for each column
 }
 
 func newSource[In any](t table, names []string) (*source[In], error) {
@@ -193,7 +194,7 @@ func newSource[In any](t table, names []string) (*source[In], error) {
 	return s, s.refuseUnstored(s.value, typ.Name(), t[0].Table)
 }
 
-// refuseUnstored returns an error if a field would be left out in silence.
+// refuseUnstored returns an error if a field would silently be left out.
 func (s *source[In]) refuseUnstored(value reflect.Value, path, table string) error {
 	for i := range value.NumField() {
 		field := value.Type().Field(i)
@@ -214,7 +215,7 @@ func (s *source[In]) refuseUnstored(value reflect.Value, path, table string) err
 	return nil
 }
 
-// arrays returns the rows of in as one array per column.
+// arrays returns the rows of in as one array for each column.
 func (s *source[In]) arrays(in []In) ([]array, error) {
 	arrays := make([]array, len(s.columns))
 	for i, c := range s.columns {

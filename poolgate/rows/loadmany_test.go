@@ -130,7 +130,7 @@ func TestLoadMany(t *testing.T) {
 			finds(t, db, "z", math.Copysign(0, -1))
 			finds(t, db, "z", new(0.0))
 		})
-		run("NULL is the key of nobody's children", func(t *testing.T, db *poolgate.DB) {
+		run("NULL is the key of no children", func(t *testing.T, db *poolgate.DB) {
 			got, err := rows.LoadMany(t.Context(), db, []sql.Null[int64]{{}, {V: 1, Valid: true}},
 				func(k sql.Null[int64]) sql.Null[int64] { return k },
 				func(c struct {
@@ -148,7 +148,7 @@ func TestLoadMany(t *testing.T) {
 			equal(t, len(got), 0)
 			equal(t, db.Gate().Stats().Acquired, 0)
 		})
-		run("a child of nobody is an error", func(t *testing.T, db *poolgate.DB) {
+		run("a child without a parent is an error", func(t *testing.T, db *poolgate.DB) {
 			_, err := rows.LoadMany(t.Context(), db, []int64{1}, self, func(c child) int64 { return c.ID }, query)
 			is(t, err, rows.ErrUnknownParent)
 			says(t, err, "rows: a child belongs to none of the parents: its key is 12")

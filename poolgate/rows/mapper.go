@@ -13,15 +13,16 @@ import (
 	"github.com/georgysavva/scany/v2/dbscan"
 )
 
-// An AllowUnknown that is embedded in a struct has columns ignored that the
-// struct has no field for, which are an error otherwise.
+// AllowUnknown is embedded in a struct to ignore columns for which the struct
+// has no field. Without it they are an error.
 //
 //	type Row struct {
 //		rows.AllowUnknown
 //		ID int64
 //	}
 //
-// It takes no memory. Where the struct is not yours, embed both in one that is.
+// It takes no memory. If you cannot change the struct, embed both in one of your
+// own.
 type AllowUnknown struct{}
 
 var (
@@ -30,31 +31,31 @@ var (
 	allowUnknownType = reflect.TypeFor[AllowUnknown]()
 )
 
-// scany finds the field of each column. It lets unknown columns pass, because
-// the mapper refuses them with an error of its own.
+// scany finds the field of each column. It ignores unknown columns, because the
+// mapper refuses them with its own error.
 var scany = func() *dbscan.API {
 	api, err := dbscan.NewAPI(
 		dbscan.WithScannableTypes((*sql.Scanner)(nil)),
 		dbscan.WithAllowUnknownColumns(true),
 	)
 	if err != nil {
-		panic(err) // the options are constants
+		panic(err) // the options are constant
 	}
 	return api
 }()
 
-// A mapper finds, for a list of columns, where in a struct or a map they go. It
-// has scany scan a row into it, and takes note of where scany would have it.
+// A mapper finds the place of each column in a struct or a map. It has scany
+// scan a row and records the destinations that scany chooses.
 type mapper struct {
 	scanner *dbscan.RowScanner
 	capture *capture
 	values  []reflect.Value // for a map: one value per column
 }
 
-// capture is what scany takes for the rows of a query.
+// A capture stands for the rows of a query. It records where scany scans them.
 type capture struct {
 	columns []string
-	dest    []any // of the last call of Scan
+	dest    []any // the arguments of the last call of Scan
 }
 
 func (c *capture) Columns() ([]string, error) { return c.columns, nil }
@@ -64,8 +65,8 @@ func (c *capture) NextResultSet() bool        { return false }
 func (c *capture) Err() error                 { return nil }
 func (c *capture) Close() error               { return nil }
 
-// newMapper returns the mapper of a struct or a map. It refuses columns that a
-// struct has no field for.
+// newMapper returns the mapper of a struct or a map. It refuses columns for
+// which a struct has no field.
 func newMapper(typ reflect.Type, columns []string) (*mapper, error) {
 	m, err := newLenientMapper(typ, columns)
 	if err != nil || typ.Kind() == reflect.Map {
@@ -96,7 +97,7 @@ func newLenientMapper(typ reflect.Type, columns []string) (*mapper, error) {
 }
 
 // isColumns reports whether typ takes several columns, each by its name. Other
-// types take one, whatever its name.
+// types take one column of any name.
 func isColumns(typ reflect.Type) bool {
 	switch typ.Kind() {
 	case reflect.Struct:
@@ -115,9 +116,8 @@ func isValue(typ reflect.Type) bool {
 
 func isScanner(pointer reflect.Type) bool { return pointer.Implements(scannerType) }
 
-// checkFields refuses what scany would not come back from: a struct that
-// contains itself, and a nil pointer that reflection cannot set. path are the
-// structs around typ.
+// checkFields refuses what scany cannot handle: a struct that contains itself,
+// and a nil pointer that reflection cannot set. path are the structs around typ.
 func checkFields(typ reflect.Type, path []reflect.Type) error {
 	path = append(path, typ)
 	for i := range typ.NumField() {
@@ -130,7 +130,7 @@ func checkFields(typ reflect.Type, path []reflect.Type) error {
 			continue
 		}
 		if slices.Contains(path, inner) {
-			return fmt.Errorf("rows: %v.%s is a %v inside itself, whose columns would have no end: tag it with `db:\"-\"`", typ, field.Name, inner)
+			return fmt.Errorf("rows: %v.%s is a %v inside itself, whose columns would never end: tag it with `db:\"-\"`", typ, field.Name, inner)
 		}
 		if !field.IsExported() && inner != field.Type {
 			return fmt.Errorf("rows: %v.%s is a pointer that cannot be set from outside its package: embed the struct itself", typ, field.Name)
@@ -142,7 +142,7 @@ func checkFields(typ reflect.Type, path []reflect.Type) error {
 	return nil
 }
 
-// isMapped reports whether scany looks at a field.
+// isMapped reports whether scany uses a field.
 func isMapped(field reflect.StructField) bool {
 	tag, _, _ := strings.Cut(field.Tag.Get("db"), ",")
 	return tag != "-" && (field.IsExported() || field.Anonymous)
@@ -166,19 +166,20 @@ func (m *mapper) refuseUnknown(typ reflect.Type) error {
 	return nil
 }
 
-// sinkType is the type of the pointer that scany has for an unknown column.
+// sinkType is the type of the destination that scany chooses for an unknown
+// column.
 var sinkType = func() reflect.Type {
 	c := &capture{columns: []string{"unknown"}}
 	if err := scany.NewRowScanner(c).Scan(new(struct{})); err != nil {
-		panic(err) // the API lets unknown columns pass
+		panic(err) // unknown columns are allowed
 	}
 	return reflect.TypeOf(c.dest[0])
 }()
 
-// isSink reports whether dest is where scany has an unknown column go.
+// isSink reports whether dest is the destination of an unknown column.
 func isSink(dest any) bool { return reflect.TypeOf(dest) == sinkType }
 
-// dest returns where the columns of a row go in value, for sql.Rows.Scan.
+// dest returns the destinations in value of the columns of a row.
 func (m *mapper) dest(value reflect.Value) ([]any, error) {
 	if value.Kind() == reflect.Map {
 		return m.mapDest(value.Type().Elem()), nil
@@ -200,7 +201,7 @@ func (m *mapper) mapDest(typ reflect.Type) []any {
 	return dest
 }
 
-// finish puts into a map what was scanned for it.
+// finish puts the scanned values into a map.
 func (m *mapper) finish(value reflect.Value) {
 	if value.Kind() != reflect.Map {
 		return
@@ -212,8 +213,8 @@ func (m *mapper) finish(value reflect.Value) {
 	m.values = m.values[:0]
 }
 
-// stays reports whether dest holds for every row that is scanned into value,
-// since all of it lies in value itself.
+// stays reports whether dest is the same for every row that is scanned into
+// value, because all of it is inside value.
 func (m *mapper) stays(value reflect.Value, dest []any) bool {
 	return !slices.ContainsFunc(dest, func(d any) bool { return !isSink(d) && !within(value, reflect.ValueOf(d)) })
 }
@@ -248,17 +249,17 @@ func fieldName(value, pointer reflect.Value) string {
 	return ""
 }
 
-// A plan is what is known of a T and a list of columns.
+// A plan keeps targets for one T and one list of columns.
 type plan[T any] struct {
 	columns []string
-	targets sync.Pool // of *target[T], which nobody uses
+	targets sync.Pool // of *target[T]
 }
 
-// mostPlans is how many plans are kept for a type. Who makes up more lists of
-// columns than that does without.
+// mostPlans is how many plans are kept for a type. Further lists of columns get
+// a plan that is not kept.
 const mostPlans = 64
 
-// plans has an *atomic.Pointer[[]*plan[T]] for each T.
+// plans maps the type of each T to its *atomic.Pointer[[]*plan[T]].
 var plans sync.Map
 
 func planFor[T any](columns []string) *plan[T] {

@@ -187,7 +187,7 @@ func TestMapping(t *testing.T) {
 			_, err = rows.Collect[time.Time](t.Context(), db, "SELECT now() AS a, now() AS b")
 			says(t, err, "rows: a time.Time takes one column, and the query has 2 (a, b)")
 			_, err = rows.Collect[node](t.Context(), db, "SELECT 1 AS id")
-			says(t, err, "rows: rows_test.node.Parent is a rows_test.node inside itself, whose columns would have no end: tag it with `db:\"-\"`")
+			says(t, err, "rows: rows_test.node.Parent is a rows_test.node inside itself, whose columns would never end: tag it with `db:\"-\"`")
 			_, err = rows.Collect[embedder](t.Context(), db, "SELECT 1 AS id")
 			says(t, err, "rows: rows_test.embedder.hidden is a pointer that cannot be set from outside its package: embed the struct itself")
 			_, err = rows.Collect[sql.RawBytes](t.Context(), db, "SELECT 'x' AS a")

@@ -12,9 +12,9 @@ import (
 
 // These do what no Scan, UnmarshalJSON or Value should.
 type (
-	panics struct{ n int }
-	exits  struct{ n int }
-	unjson struct{ n int }
+	panics struct{}
+	exits  struct{}
+	unjson struct{}
 )
 
 func (*panics) Scan(any) error             { panic("mine") }

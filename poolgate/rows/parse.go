@@ -28,14 +28,14 @@ func assignArray(dest reflect.Value, text, typ string) error {
 }
 
 var (
-	errArray = errors.New("this is not the text of an array")
+	errArray = errors.New("not the text of an array")
 
-	// bounds stand before an array whose indices do not start at 1.
+	// bounds precede an array whose indices do not start at 1.
 	bounds = regexp.MustCompile(`^(\[-?\d+:-?\d+\])+=`)
 )
 
 type arrayParser struct {
-	text string // what has not been read
+	text string // the rest, not yet read
 	typ  string
 }
 
@@ -58,14 +58,14 @@ func (p *arrayParser) array(dest reflect.Value) error {
 			dest.SetLen(n + 1)
 			dest.Index(n).SetZero()
 		case n == dest.Len():
-			return fmt.Errorf("an array has more elements than a %v", dest.Type())
+			return fmt.Errorf("the array has more elements than a %v", dest.Type())
 		}
 		if err := p.element(dest.Index(n)); err != nil {
 			return err
 		}
 	}
 	if n < dest.Len() {
-		return fmt.Errorf("an array has %d elements, and a %v more", n, dest.Type())
+		return fmt.Errorf("the array has only %d of the elements of a %v", n, dest.Type())
 	}
 	return nil
 }
@@ -73,7 +73,7 @@ func (p *arrayParser) array(dest reflect.Value) error {
 func (p *arrayParser) element(dest reflect.Value) error {
 	if strings.HasPrefix(p.text, "{") {
 		if isScanner(reflect.PointerTo(dest.Type())) || isDirect(dest.Type()) || dest.Kind() != reflect.Slice && dest.Kind() != reflect.Array {
-			return fmt.Errorf("an array has more dimensions than a %v", dest.Type())
+			return errors.New("the array has more dimensions than its destination")
 		}
 		return p.array(dest)
 	}
@@ -92,7 +92,7 @@ func (p *arrayParser) element(dest reflect.Value) error {
 		}
 	}
 	if err := assign(dest, v, p.typ); err == ErrNull {
-		return fmt.Errorf("an element is %w, which a %v cannot be", err, dest.Type())
+		return fmt.Errorf("an element is %w, which a %v cannot hold", err, dest.Type())
 	} else if err != nil {
 		return err
 	}
@@ -144,7 +144,7 @@ func (p *arrayParser) single() (text string, null bool, err error) {
 	}
 }
 
-// elementValue returns the value that drivers have for a column of this type.
+// elementValue returns the value that drivers return for a column of this type.
 func elementValue(text, typ string) (any, error) {
 	switch typ {
 	case "BOOL":
@@ -179,7 +179,7 @@ func parseTime(text string) (t time.Time, err error) {
 	if bc {
 		y = 1 - y // there is no year 0 in PostgreSQL
 	}
-	// The years that a layout cannot have are replaced by one with as many days.
+	// Package time parses four digits, so parse a year with as many days.
 	leap := 2000
 	if y%4 != 0 || y%100 == 0 && y%400 != 0 {
 		leap = 2001

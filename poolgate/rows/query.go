@@ -6,7 +6,7 @@ import (
 	"errors"
 )
 
-// A Queryer can be queried: *sql.DB, *sql.Tx, *sql.Conn, *poolgate.DB, and what
+// A Queryer runs queries: *sql.DB, *sql.Tx, *sql.Conn, *poolgate.DB, and what
 // sqlc calls a DBTX.
 type Queryer interface {
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
@@ -15,10 +15,10 @@ type Queryer interface {
 // ErrTooManyRows is the error of [One] for a query with more than one row.
 var ErrTooManyRows = errors.New("rows: the query has more than one row")
 
-// Collect returns all rows of a query. Where there are none the slice is empty,
-// and not nil. After an error, that of ctx included, there is no slice.
+// Collect returns all rows of a query. If there are none, the slice is empty and
+// not nil. If there is an error, including that of ctx, the slice is nil.
 //
-// All rows are in memory at once: see [Stream] and [Partitions] for many.
+// All rows are in memory at once. For many rows see [Stream] and [Partitions].
 func Collect[T any](ctx context.Context, q Queryer, query string, args ...any) ([]T, error) {
 	rs, err := q.QueryContext(ctx, query, args...)
 	if err != nil {
@@ -64,9 +64,9 @@ func One[T any](ctx context.Context, q Queryer, query string, args ...any) (T, e
 	return only, nil
 }
 
-// First returns the first row of a query and drops the others. Without a row
-// the error is sql.ErrNoRows. The server may still send all rows, which are
-// read to the end: where they may be many, the query should say LIMIT 1.
+// First returns the first row of a query and drops the others. If there is no
+// row, the error is sql.ErrNoRows. The server may still send all rows, and First
+// reads them to the end: if there may be many, add LIMIT 1 to the query.
 func First[T any](ctx context.Context, q Queryer, query string, args ...any) (T, error) {
 	var first T
 	rs, err := q.QueryContext(ctx, query, args...)
@@ -85,9 +85,9 @@ func First[T any](ctx context.Context, q Queryer, query string, args ...any) (T,
 	return first, err
 }
 
-// read calls each with every row, until it returns false, and closes rs.
+// read calls each with every row until it returns false, and closes rs.
 func read[T any](rs *sql.Rows, each func(T) bool) error {
-	defer rs.Close() // for errors, and for a panic or the like in each
+	defer rs.Close() // after an error, and if each panics or ends its goroutine
 	t, err := targetOf[T](rs)
 	if err != nil {
 		return err

@@ -138,7 +138,7 @@ func like[T any](t *testing.T, db *poolgate.DB) {
 }
 
 // refused reports whether rows may refuse what pgx reads with Go 1.27: NULL into
-// a slice, which is not nil in silence, and several dimensions into one.
+// a slice, which does not silently become nil, and several dimensions into one.
 func refused(value string, composite bool, err error) bool {
 	return composite && (strings.HasPrefix(value, "NULL") || strings.Contains(err.Error(), "dimensions"))
 }
@@ -231,13 +231,13 @@ func TestComposites(t *testing.T) {
 				reads(t, db, `'{"{\"A\": 1}",NULL}'::`+typ+"[]", []*tagged{{1}, nil})
 			}
 		})
-		run("what is not lost in silence", func(t *testing.T, db *poolgate.DB) {
+		run("nothing is lost silently", func(t *testing.T, db *poolgate.DB) {
 			for value, want := range map[string]string{
 				"NULL::text[]":        `rows: column "v" is NULL, which []string cannot be: make it a *[]string or a sql.Null[[]string], or use COALESCE`,
-				"'{a,NULL}'::text[]":  `rows: column "v" into []string: an element is NULL, which a string cannot be`,
-				"'{{a},{b}}'::text[]": `rows: column "v" into []string: an array has more dimensions than a string`,
-				"'a'::text":           `rows: column "v" into []string: this is not the text of an array`,
-				"7":                   `rows: column "v" into []string: a int64 does not become a []string`,
+				"'{a,NULL}'::text[]":  `rows: column "v" into []string: an element is NULL, which a string cannot hold`,
+				"'{{a},{b}}'::text[]": `rows: column "v" into []string: the array has more dimensions than its destination`,
+				"'a'::text":           `rows: column "v" into []string: not the text of an array`,
+				"7":                   `rows: column "v" into []string: cannot convert a int64 to a []string`,
 				`'{"a": 1}'::jsonb`:   `rows: column "v" into []string: json: cannot unmarshal object into Go value of type []string`,
 			} {
 				_, err := rows.One[[]string](t.Context(), db, "SELECT "+value+" AS v")
@@ -248,13 +248,13 @@ func TestComposites(t *testing.T) {
 			_, err = rows.One[[]int8](t.Context(), db, "SELECT '{1,300}'::int[] AS v")
 			says(t, err, `rows: column "v" into []int8: 300 is out of range for a int8`)
 			_, err = rows.One[[2]int](t.Context(), db, "SELECT '{1,2,3}'::int[] AS v")
-			says(t, err, `rows: column "v" into [2]int: an array has more elements than a [2]int`)
+			says(t, err, `rows: column "v" into [2]int: the array has more elements than a [2]int`)
 			_, err = rows.One[[2]int](t.Context(), db, "SELECT '{1}'::int[] AS v")
-			says(t, err, `rows: column "v" into [2]int: an array has 1 elements, and a [2]int more`)
+			says(t, err, `rows: column "v" into [2]int: the array has only 1 of the elements of a [2]int`)
 			_, err = rows.One[[]even](t.Context(), db, "SELECT '{3}'::int[] AS v")
 			is(t, err, errOdd)
 			_, err = rows.One[struct{ V map[string]int }](t.Context(), db, "SELECT 'x'::text AS v")
-			says(t, err, `rows: column "v" into .V (map[string]int): a string does not become a map[string]int`)
+			says(t, err, `rows: column "v" into .V (map[string]int): cannot convert a string to a map[string]int`)
 		})
 		run("a row of its own each time", func(t *testing.T, db *poolgate.DB) {
 			got, err := rows.Collect[struct {

@@ -7,8 +7,8 @@ import (
 	"iter"
 )
 
-// Stream returns the rows of a query one by one, as they come from the server:
-// only what the driver has buffered of them is in memory.
+// Stream returns the rows of a query one by one as they arrive from the server.
+// Only what the driver has buffered is in memory.
 //
 //	for user, err := range rows.Stream[User](ctx, db, "SELECT …") {
 //		if err != nil {
@@ -17,16 +17,15 @@ import (
 //		…
 //	}
 //
-// The query starts when the loop does, and once more for each further loop over
-// the same sequence. An error comes with a zero T, once, and is the last thing
-// that comes. The end of ctx is such an error.
+// The query starts when the loop does, and again for each further loop over the
+// same sequence. An error, such as the end of ctx, comes once, with a zero T, and
+// ends the sequence.
 //
-// The loop holds a connection, and the permit for it, until it ends, by break,
-// return or panic too. A loop that ends early reads what the server still sends
-// of the result, and drops it, so that the connection, and the transaction that
-// may be on it, stay as they are. Where that can be much, and nothing else
-// depends on the connection, cancel ctx before leaving the loop: then the
-// statement is cancelled, and the connection closed.
+// The loop holds a connection, and its permit, until it ends, also by break,
+// return or panic. A loop that ends early reads and drops the rest of the
+// result, so that the connection, and a transaction on it, stay usable. If the
+// rest can be large and nothing else depends on the connection, cancel ctx before
+// leaving the loop: that cancels the statement and closes the connection.
 func Stream[T any](ctx context.Context, q Queryer, query string, args ...any) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		rs, err := q.QueryContext(ctx, query, args...)
@@ -59,11 +58,11 @@ func stream[T any](rs *sql.Rows, yield func(T, error) bool) {
 	}
 }
 
-// Partitions returns the rows of a query in slices of n, of which the last may
-// be shorter: for work that wants many rows at once, but not all. Each slice is
-// the caller's to keep. Otherwise it is as [Stream], and as there rows are read
-// only when they are asked for; those of a slice that an error cuts short are
-// dropped. If n is less than 1 the sequence is an error.
+// Partitions returns the rows of a query in slices of n rows, of which the last
+// may be shorter. It suits work that needs many rows at once, but not all. The
+// caller may keep each slice. Otherwise it is like [Stream]: rows are read when
+// they are needed. If an error occurs, the rows of the incomplete slice are
+// dropped. If n is less than 1, the sequence is one error.
 func Partitions[T any](ctx context.Context, q Queryer, n int, query string, args ...any) iter.Seq2[[]T, error] {
 	return func(yield func([]T, error) bool) {
 		if n < 1 {
@@ -83,7 +82,7 @@ func Partitions[T any](ctx context.Context, q Queryer, n int, query string, args
 			if !yield(part, nil) {
 				return
 			}
-			part = make([]T, 0, n) // this one was filled, so the next may well be
+			part = make([]T, 0, n) // one slice was full, so the next probably will be
 		}
 		if len(part) > 0 {
 			yield(part, nil)

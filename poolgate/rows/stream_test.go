@@ -148,7 +148,7 @@ func TestAll(t *testing.T) {
 				t.Error("closed rows were read")
 			}
 		})
-		run("goes on where somebody has begun", func(t *testing.T, db *poolgate.DB) {
+		run("continues after rows that were read already", func(t *testing.T, db *poolgate.DB) {
 			rs, err := db.QueryContext(t.Context(), three)
 			must(t, err)
 			defer rs.Close()

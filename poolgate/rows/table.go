@@ -8,26 +8,26 @@ import (
 	"time"
 )
 
-// A table is what the server knows of one. Its columns are in their order.
+// A table is a table's columns, in their order.
 type table []column
 
 type column struct {
 	Table   string  // the table's name, with its schema, quoted
-	Name    string  // as it is
-	Quoted  string  // as SQL wants it
-	Type    string  // as SQL wants it, without a length or a domain, which a cast would apply in silence
-	Exact   string  // as SQL wants it, with both
+	Name    string  // not quoted
+	Quoted  string  // the name as in SQL
+	Type    string  // as in SQL, without its length and not as a domain, because a cast silently cuts off what is too long
+	Exact   string  // as in SQL, with its length, and as a domain if it is one
 	Key     bool    // in the primary key
 	Default *string // an expression
 	Always  bool    // GENERATED ALWAYS AS IDENTITY
 	kind
 }
 
-// tableQuery asks for the columns of $1. It looks through domains, and through
-// arrays, at the types in them.
+// tableQuery returns the columns of the table $1. It finds the types that
+// domains and arrays are made of.
 //
-// $2 is the first instant of 1970 and 999 ns: where it arrives as something
-// later than that instant, the driver has left the rounding to the server.
+// $2 is 999 ns after the start of 1970. If it arrives as a later time than the
+// start of 1970, the driver leaves the rounding to the server.
 const tableQuery = `
 SELECT name.quoted AS "table", a.attname::text AS name, quote_ident(a.attname) AS quoted,
        format_type(base.oid, -1) AS type, format_type(a.atttypid, a.atttypmod) AS exact,
@@ -63,8 +63,8 @@ LEFT JOIN pg_constraint k ON k.conrelid = a.attrelid AND k.contype = 'p'
 WHERE a.attrelid = $1::text::regclass AND a.attnum > 0 AND NOT a.attisdropped
 ORDER BY a.attnum`
 
-// lookUp asks the server for a table. If there is none, the error is the
-// server's own.
+// lookUp asks the server for a table. If the table does not exist, the error is
+// the server's own.
 func lookUp(ctx context.Context, q Queryer, name string) (table, error) {
 	t, err := Collect[column](ctx, q, tableQuery, name, time.Unix(0, 999).UTC())
 	if err == nil && !slices.ContainsFunc(t, func(c column) bool { return c.Key }) {
@@ -81,12 +81,12 @@ func (t table) names() []string {
 	return names
 }
 
-// insert returns the statement that stores one array per column of given, and
-// returns the columns of returned in the order of the arrays.
+// insert returns the statement that stores one array for each column of given
+// and returns the columns of returned, in the order of the arrays.
 //
-// PostgreSQL does not promise the order of what RETURNING returns. So each row
-// has its key before it is stored, from its input or from the default, and the
-// number of its input is found by the key.
+// PostgreSQL does not promise the order of what RETURNING returns. So the
+// statement gives each row its key before it stores it, from the input or from
+// the default, and finds the input's position by the key.
 func (t table) insert(given, returned []column) (string, error) {
 	var computed []column
 	var pairs []string
@@ -106,7 +106,7 @@ func (t table) insert(given, returned []column) (string, error) {
 				overriding = " OVERRIDING SYSTEM VALUE"
 			}
 		}
-		// What is stored has been given the column's precision.
+		// The stored key has the precision of its column.
 		pairs = append(pairs, fmt.Sprintf("stored.%s = input.%s::%s", c.Quoted, alias, c.Exact))
 	}
 

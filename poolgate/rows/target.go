@@ -7,29 +7,28 @@ import (
 	"slices"
 )
 
-// A target is where the rows of a result are scanned, one after another: a
-// single T, whose fields the columns go to. It is used again for the next row,
-// and then for the next query with the same columns, so that neither needs
-// reflection or allocations.
+// A target is a T into which the rows of a result are scanned one after another.
+// It is reused for the next row, and for the next query with the same columns,
+// so that neither needs reflection or allocations.
 type target[T any] struct {
 	plan *plan[T]
 
-	// value is the addressable T, or what T points to if that is a struct.
+	// value is the addressable T, or the struct that T points to.
 	value reflect.Value
 	into  *T // value as a *T; nil if T is a pointer to a struct
 
-	dest []any // where the columns go, within value where there is a field
+	dest []any // the destinations of the columns, inside value if they have a field
 
-	// scanned is dest as sql.Rows.Scan gets it. For the columns in assigned it
-	// has a pointer into values instead.
+	// scanned are the arguments of sql.Rows.Scan: dest, except that the columns
+	// in assigned are scanned into values, and assigned to dest afterwards.
 	scanned  []any
 	assigned []int
 	values   []any
-	types    []string // of the columns, if the type of one of assigned matters
-	typed    bool
+	typed    bool     // whether assign needs types
+	types    []string // the types of the columns, such as "_INT4"
 
-	// mapper finds dest for value. Where dest does not stay the same, since
-	// value has structs behind pointers, it does so for each row.
+	// mapper finds dest. If moving, it does so for each row, because value has
+	// structs behind pointers.
 	mapper *mapper
 	moving bool
 }
@@ -84,7 +83,7 @@ func newTarget[T any](columns []string) (*target[T], error) {
 	return t, t.refuseRawBytes()
 }
 
-// arrange decides which columns sql.Rows.Scan puts into dest itself.
+// arrange decides which columns sql.Rows.Scan scans into dest itself.
 func (t *target[T]) arrange() {
 	t.scanned, t.values, t.types = make([]any, len(t.dest)), make([]any, len(t.dest)), make([]string, len(t.dest))
 	for i, d := range t.dest {
@@ -100,7 +99,7 @@ func (t *target[T]) arrange() {
 	}
 }
 
-// move has scanned follow a dest that has changed.
+// move updates scanned after dest has changed.
 func (t *target[T]) move() {
 	for i, d := range t.dest {
 		if _, ok := t.scanned[i].(*any); !ok || t.scanned[i] != any(&t.values[i]) {
@@ -109,7 +108,7 @@ func (t *target[T]) move() {
 	}
 }
 
-// release keeps the target for the next query, without what is in it.
+// release keeps the target, emptied, for the next query.
 func (t *target[T]) release() {
 	t.value.SetZero()
 	clear(t.values)
@@ -142,7 +141,7 @@ func (t *target[T]) scan(rs *sql.Rows) (row T, err error) {
 	return t.copied(), nil
 }
 
-// copied returns a pointer to a copy of value, which T is.
+// copied returns a pointer to a copy of value. T is a pointer.
 func (t *target[T]) copied() T {
 	p := reflect.New(t.value.Type())
 	p.Elem().Set(t.value)
@@ -158,8 +157,8 @@ func (t *target[T]) refuseRawBytes() error {
 	return nil
 }
 
-// explain returns the error of rs.Scan as one that names the column and the
-// field. database/sql names the column alone, in the text of its error.
+// explain returns the error of rs.Scan with the names of the column and the
+// field. database/sql names only the column, in the text of its error.
 func (t *target[T]) explain(rs *sql.Rows, err error) error {
 	if failed := rs.Err(); failed != nil { // ctx ended
 		return failed
@@ -168,7 +167,7 @@ func (t *target[T]) explain(rs *sql.Rows, err error) error {
 	for i := range probe {
 		probe[i] = new(any)
 	}
-	if rs.Scan(probe...) != nil { // it is not about a column
+	if rs.Scan(probe...) != nil { // the error is not about a column
 		return err
 	}
 	for i, value := range slices.Clone(probe) {
@@ -198,8 +197,8 @@ func (t *target[T]) columnError(i int, err error) *ColumnError {
 	return e
 }
 
-// base returns what is scanned for a typ: what it points to if that is a
-// struct of columns, otherwise typ itself.
+// base returns the struct that typ points to if it takes several columns,
+// otherwise typ itself.
 func base(typ reflect.Type) reflect.Type {
 	if typ.Kind() == reflect.Pointer && typ.Elem().Kind() == reflect.Struct && isColumns(typ.Elem()) {
 		return typ.Elem()
