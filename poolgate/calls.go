@@ -147,7 +147,7 @@ func (s *seat) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, e
 		return nil, err
 	}
 	s.inTx = true
-	return &tx{seat: s, inner: inner, ctx: called}, nil
+	return &tx{seat: s, turn: s.turn, inner: inner, ctx: called}, nil
 }
 
 func beginOn(ctx context.Context, conn driver.Conn, opts driver.TxOptions) (driver.Tx, error) {
@@ -174,6 +174,7 @@ func beginOn(ctx context.Context, conn driver.Conn, opts driver.TxOptions) (driv
 // optional interfaces that a wrapper could hide.
 type tx struct {
 	seat  *seat
+	turn  uint64 // of the seat
 	inner driver.Tx
 	ctx   context.Context // of its BEGIN, for its values: whose transaction it is
 }
@@ -195,6 +196,9 @@ func (t *tx) Rollback() error {
 
 func (t *tx) end(kind, query string, end func() error) error {
 	s := t.seat
+	if s.conn == nil || s.turn != t.turn { // it was discarded after a panic, and may be being closed just now
+		return driver.ErrBadConn
+	}
 	s.begin(t.ctx, query)
 	returned := false
 	defer s.guard(&returned)

@@ -147,6 +147,34 @@ func TestDriverPanics(t *testing.T) {
 		<-done
 	})
 
+	t.Run("a transaction whose call has panicked does not call the driver any more, which may be closing the connection", func(t *testing.T) {
+		db, r := open(t, modern, limit(1))
+		tx, err := db.BeginTx(ctx, nil)
+		must(t, err)
+		var after atomic.Int64
+		closing := make(chan struct{})
+		r.set(func(call string, _ int) error {
+			switch call {
+			case "exec":
+				panic("driver")
+			case "close":
+				<-closing
+			case "rollback", "commit":
+				after.Add(1)
+			}
+			return nil
+		})
+		panics(func() { tx.ExecContext(ctx, "x") })
+		if err := tx.Rollback(); !errors.Is(err, driver.ErrBadConn) {
+			t.Errorf("got %v", err)
+		}
+		close(closing)
+		if n := after.Load(); n != 0 {
+			t.Errorf("the driver was called %d times", n)
+		}
+		waitFor(t, func() bool { return db.Gate().Stats().InFlight == 0 })
+	})
+
 	t.Run("a Conn whose call has panicked is dead", func(t *testing.T) {
 		db, r := open(t, modern, limit(1))
 		conn, err := db.Conn(ctx)

@@ -63,6 +63,7 @@ func Run(t *testing.T, d Driver) {
 		{"silent connections", testSilentConnections},
 		{"sent once", testSentOnce},
 		{"limit is felt", testLimitIsFelt},
+		{"encrypted", testEncrypted},
 		{"copy", testCopy},
 		{"raw", testRaw},
 		{"sessions", testSessions},
