@@ -43,7 +43,7 @@ func Example_copyIn() {
 	if _, err := tx.ExecContext(ctx, "CREATE TEMPORARY TABLE accounts (id int, balance int)"); err != nil {
 		log.Fatal(err)
 	}
-	stmt, err := tx.PrepareContext(ctx, pq.CopyIn("accounts", "id", "balance"))
+	stmt, err := tx.PrepareContext(ctx, "COPY accounts (id, balance) FROM STDIN")
 	if err != nil {
 		log.Fatal(err)
 	}
