@@ -162,19 +162,15 @@ func TestHiddenFailures(t *testing.T) {
 				db.QueryRowContext(ctx, failing).Scan(&n)
 				return nil
 			},
-			"rows that are read in another goroutine": func(ctx context.Context, db session.DBTX) error {
-				rows, err := db.QueryContext(ctx, failing)
-				if err != nil {
-					return err
-				}
-				done := make(chan struct{})
+			"rows that another goroutine reads": func(ctx context.Context, db session.DBTX) error {
+				failed := make(chan error)
 				go func() {
-					defer close(done)
-					for rows.Next() {
+					rows, err := db.QueryContext(ctx, failing)
+					for err == nil && rows.Next() {
 					}
+					failed <- err
 				}()
-				<-done
-				return nil
+				return <-failed
 			},
 			"rows that are closed before their failure": func(ctx context.Context, db session.DBTX) error {
 				rows, err := db.QueryContext(ctx, failing)
