@@ -1,6 +1,7 @@
 package gate_test
 
 import (
+	"context"
 	"flag"
 	"fmt"
 	"math/rand/v2"
@@ -21,13 +22,13 @@ type way struct {
 	make func(t *testing.T, s situation) limiter // nil if it is not for that situation
 }
 
-func makeGate(hidden func(int) bool, shed bool) func(t *testing.T, s situation) limiter {
+func makeGate(hide func(context.Context, int) context.Context, shed bool) func(t *testing.T, s situation) limiter {
 	return func(t *testing.T, s situation) limiter {
 		config := s.config
 		if config.Shed = shed; shed && config.Mode == gate.Chunked {
 			return nil
 		}
-		return gated{newGate(t, config), hidden}
+		return gated{newGate(t, config), hide}
 	}
 }
 
@@ -39,7 +40,7 @@ func makeOrdered(next func([]*orderedWaiter, time.Time) *orderedWaiter) func(t *
 
 var (
 	theGate        = way{"gate", makeGate(nil, false)}
-	unpredicting   = way{"no prediction", makeGate(func(int) bool { return true }, false)}
+	unpredicting   = way{"no prediction", makeGate(hideAll, false)}
 	fifo           = way{"FIFO", makeOrdered(oldest)}
 	lifo           = way{"LIFO", makeOrdered(newest)}
 	oracleFirst    = way{"oracle", makeOrdered(first)}
@@ -85,14 +86,14 @@ func (c comparison) try(t *testing.T, s situation, load float64) map[string][]ou
 	return all
 }
 
-// regretted returns, of some requests that a gate refused at once, those that would
-// have been done in time if the gate had let that one wait.
+// regretted returns some requests that a gate refused at once, and those of them
+// that would have been done in time if the gate had let that one wait like others.
 func regretted(t *testing.T, s situation, load float64) (some, done []outcome) {
 	const most = 10
-	one := func(hidden func(int) bool) (all []outcome) {
+	one := func(hide func(context.Context, int) context.Context) (all []outcome) {
 		synctest.Test(t, func(t *testing.T) {
 			requests, during := s.load(0, load, 2*time.Second)
-			all = run(t, makeGate(hidden, false)(t, s), requests, during)
+			all = run(t, makeGate(hide, false)(t, s), requests, during)
 		})
 		return all
 	}
@@ -100,7 +101,13 @@ func regretted(t *testing.T, s situation, load float64) (some, done []outcome) {
 	for i := 0; i < len(refused); i += 1 + len(refused)/most {
 		number := refused[i].number
 		some = append(some, refused[i])
-		for _, o := range one(func(n int) bool { return n == number }) {
+		later := func(ctx context.Context, n int) context.Context {
+			if n != number {
+				return ctx
+			}
+			return &datedLater{Context: ctx}
+		}
+		for _, o := range one(later) {
 			if o.number == number && o.done {
 				done = append(done, o)
 			}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -91,16 +92,32 @@ func isDone(o outcome) bool    { return o.done }
 func isRefused(o outcome) bool { return o.refused }
 func isCutOff(o outcome) bool  { return o.entered && !o.done }
 
-// gated is a gate as a limiter. It hides the deadlines of requests for which
-// hidden is true, so that the gate predicts nothing for them.
+// gated is a gate as a limiter. With hide it hides deadlines from the gate, so that
+// the gate predicts nothing.
 type gated struct {
 	*gate.Gate
-	hidden func(number int) bool
+	hide func(ctx context.Context, number int) context.Context
+}
+
+func hideAll(ctx context.Context, _ int) context.Context { return undated{ctx} }
+
+// datedLater hides its deadline from whoever asks first, which is the gate as it
+// decides whether a newcomer may wait.
+type datedLater struct {
+	context.Context
+	asked atomic.Bool
+}
+
+func (d *datedLater) Deadline() (time.Time, bool) {
+	if d.asked.CompareAndSwap(false, true) {
+		return time.Time{}, false
+	}
+	return d.Context.Deadline()
 }
 
 func (g gated) enter(ctx context.Context, number int, r request) (func(), error) {
-	if g.hidden != nil && g.hidden(number) {
-		ctx = undated{ctx}
+	if g.hide != nil {
+		ctx = g.hide(ctx, number)
 	}
 	p, err := g.AcquireWith(ctx, gate.Request{Class: r.class, Weight: r.weight})
 	return p.Release, err

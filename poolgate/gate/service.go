@@ -18,9 +18,9 @@ const (
 	// of that. Otherwise they count for twice as long as a hold takes.
 	serviceMemory = time.Second
 
-	// hurry makes a refusal on arrival all but certain to be right: the gate
-	// refuses a newcomer only if it would be late even if the queue moved this
-	// many times as quickly as it does.
+	// hurry is how many times as quickly as permits are given out the queue may
+	// turn out to move, since others leave it too and estimates err: only a
+	// newcomer that would be late even so is refused on arrival.
 	hurry = 2
 )
 
@@ -38,9 +38,10 @@ type service struct {
 	held   time.Duration // when the last of these ended
 	judged int           // how many holds there were when judge last looked
 
-	// quickest is the shortest hold in kept. A permit completes the most work
-	// per second if it goes to callers that have at least enough time left.
-	quickest, enough time.Duration
+	// quickest and longest are the shortest and the longest hold in kept, or of
+	// some more before judge looks. A permit completes the most work per second
+	// if it goes to callers that have at least enough time left.
+	quickest, enough, longest time.Duration
 }
 
 // start notes that a queue has formed, or that it may move again.
@@ -60,13 +61,13 @@ func (s *service) grant(now time.Duration) {
 // then its work was cut off, and would have taken longer: it counts twice.
 func (s *service) hold(now, d time.Duration, cutOff bool) {
 	if s.forgets(now, s.held) {
-		s.holds, s.judged, s.quickest = 0, 0, math.MaxInt64
+		s.holds, s.judged, s.quickest, s.longest = 0, 0, math.MaxInt64, 0
 	}
 	if cutOff {
 		d *= 2
 	}
 	s.kept[s.holds%serviceKept] = d
-	s.quickest = min(s.quickest, d)
+	s.quickest, s.longest = min(s.quickest, d), max(s.longest, d)
 	s.held = now
 	s.holds++
 }
@@ -106,7 +107,7 @@ func (s *service) judge() {
 	sorted := s.kept
 	n := min(s.holds, serviceKept)
 	slices.Sort(sorted[:n])
-	s.quickest = sorted[0]
+	s.quickest, s.longest = sorted[0], sorted[n-1]
 	least, sum := math.Inf(1), 0.0
 	for i, d := range sorted[:n] {
 		sum += float64(d)
@@ -116,16 +117,19 @@ func (s *service) judge() {
 	}
 }
 
-// wouldMiss reports whether a newcomer, at the end of the queue of c, is all but
-// certain to be still at work when its context ends.
+// wouldMiss reports whether a newcomer, at the end of the queue of c, would hardly
+// be done when its context ends.
 func (s *service) wouldMiss(ctx context.Context, g *Gate, c *class) bool {
 	now := g.now()
 	deadline := deadlineOf(ctx, now)
 	if deadline == 0 || !s.knowsGrants(now) || !s.knowsHolds(now) {
 		return false
 	}
-	s.judge()
 	wait := s.interval * float64(c.queue.n+1) / hurry
+	if wait <= float64(deadline-now-s.longest) {
+		return false
+	}
+	s.judge()
 	return wait > float64(deadline-now-s.quickest)
 }
 
@@ -133,11 +137,12 @@ func (s *service) wouldMiss(ctx context.Context, g *Gate, c *class) bool {
 // less time left than any of the last holds took, or so little that the permit
 // does more for those behind it, some of whom will otherwise be late.
 func (s *service) isLate(w *waiter, c *class, now time.Duration) bool {
-	if w.deadline == 0 || !s.knowsHolds(now) {
+	left := w.deadline - now
+	if w.deadline == 0 || left >= s.longest || !s.knowsHolds(now) {
 		return false
 	}
 	s.judge()
-	switch left := w.deadline - now; {
+	switch {
 	case left < s.quickest:
 		return true
 	case left >= s.enough, c.gate.config.Mode == Chunked: // there a permit's time is that of its wave
