@@ -260,9 +260,12 @@ func (g *Gate) recycle(w *waiter) {
 	g.pool.Put(w)
 }
 
-// yieldEvery is how many waiters are served until a release yields the
-// processor, see release.
-const yieldEvery = 4
+// A release yields the processor for one in yieldEvery waiters that are served,
+// and for each while more than yieldAlways wait, see release.
+const (
+	yieldEvery  = 4
+	yieldAlways = 1000
+)
 
 // release gives p back and serves whoever waits for it.
 func (g *Gate) release(p Permit) {
@@ -305,7 +308,7 @@ func (g *Gate) releaseLong(h *hold, now time.Duration) {
 	}
 	observers := g.observers
 	g.giveBack(h)
-	yield := g.serve(now) && g.served%yieldEvery == 0
+	yield := g.serve(now) && (g.waiting > yieldAlways || g.served%yieldEvery == 0)
 	g.unlock()
 	for _, o := range observers {
 		if o.Release != nil {
@@ -320,8 +323,9 @@ func (g *Gate) releaseLong(h *hold, now time.Duration) {
 		// and if holds are short a queue once formed never dissolves: each
 		// acquire finds it, and pays for a switch of goroutines. Letting the
 		// waiter run first undoes that: ten times the throughput where a hold
-		// is nothing, see BenchmarkContended. A yield costs as much as a
-		// switch, and one in four has the same effect as each.
+		// is nothing, see BenchmarkContended. A yield costs as much as a switch,
+		// and one in four has the same effect as each; but not with thousands of
+		// waiters, which another processor queues again as quickly.
 		runtime.Gosched()
 	}
 }
