@@ -37,21 +37,23 @@ var (
 // keys rise in the order of in. If the key is an identity, the caller needs the
 // right to use its sequence.
 //
-// InsertMany stores what INSERT stores with the same driver. A field is what
-// the driver package's DefaultParameterConverter accepts: a number, a string,
-// a []byte, a bool, a time.Time or a driver.Valuer, or a pointer to one of them,
-// which is NULL if it is nil. A slice is an array, a time.Duration an interval,
-// and for a json or jsonb column any slice, map or struct is marshaled. The
-// server converts from text, so json, uuid, numeric or an enum may be strings.
-// Values that drivers store in different ways are an error: for example a
-// time.Time in a text column, a nil slice inside a slice, or a number with a
-// String method in a column that is not a number.
+// InsertMany stores what INSERT stores with the same driver in its default mode,
+// or returns an error. A field is what the driver package's
+// DefaultParameterConverter accepts: a number, a string, a []byte, a bool, a
+// time.Time or a driver.Valuer, or a pointer to one of them, which is NULL if it
+// is nil. A slice is an array, a time.Duration an interval, and for a json or
+// jsonb column any slice, map or struct is marshaled. The server converts from
+// text, so json, uuid, numeric or an enum may be strings. Values that drivers
+// store in different ways are an error: for example a time.Time in a text
+// column, a nil slice inside a slice, or a number with a String method in a
+// column that is not a number.
 //
-// All rows are stored or none, with one exception: [ErrRowsChanged] comes after
-// the statement, so roll back the transaction. The rows are in memory as text,
-// one array per column, so the limit of 65,535 parameters does not apply; one
-// array may have up to a gigabyte. InsertMany first asks the server for the
-// table's columns, which is one more round trip. Without rows it does nothing.
+// All rows are stored or none. Two errors come after the statement, so roll back
+// the transaction: [ErrRowsChanged], and the [*ColumnError] of a stored value
+// that does not fit into its field of Out. The rows are in memory as text, one
+// array per column, so the limit of 65,535 parameters does not apply; one array
+// may have up to a gigabyte. InsertMany first asks the server for the table's
+// columns, which is one more round trip. Without rows it does nothing.
 func InsertMany[Out, In any](ctx context.Context, q Queryer, table string, in []In, columns ...string) (out []Out, err error) {
 	if len(in) == 0 {
 		return []Out{}, nil
