@@ -33,18 +33,13 @@ const (
 // close their rows, and do without it, see direct.
 type handle struct {
 	session.DBTX
-	ctx    context.Context // ends when the statement has returned
+	given context.Context // what the statement is given
+
+	mu     sync.Mutex      // guards what follows; a statement may use goroutines
+	ctx    context.Context // of its queries, which ends when it has returned; nil before the first
 	cancel context.CancelFunc
-
-	mu    sync.Mutex // guards what follows; a statement may use goroutines
-	rows  []*sql.Rows
-	prune int
-}
-
-func newHandle(ctx context.Context, db session.DBTX) *handle {
-	h := &handle{DBTX: db, prune: pruneAt}
-	h.ctx, h.cancel = context.WithCancel(ctx)
-	return h
+	rows   []*sql.Rows
+	prune  int // the number of rows at which to look for closed ones
 }
 
 // direct returns the database that db, which may be a handle, stands for.
@@ -62,9 +57,9 @@ func (h *handle) QueryContext(ctx context.Context, query string, args ...any) (*
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if len(h.rows) >= h.prune {
+	if len(h.rows) >= max(pruneAt, h.prune) {
 		h.rows = slices.DeleteFunc(h.rows, func(rows *sql.Rows) bool { return !isOpen(rows) })
-		h.prune = max(pruneAt, 2*len(h.rows))
+		h.prune = 2 * len(h.rows)
 	}
 	h.rows = append(h.rows, rows)
 	return rows, nil
@@ -74,11 +69,16 @@ func (h *handle) QueryRowContext(ctx context.Context, query string, args ...any)
 	return h.DBTX.QueryRowContext(h.bounded(ctx), query, args...)
 }
 
-// bounded returns ctx with an end no later than the handle's. The function that
-// is the statement may have made up ctx by itself.
+// bounded returns ctx with an end no later than that of the statement. ctx need
+// not come from the one that the statement was given.
 func (h *handle) bounded(ctx context.Context) context.Context {
-	if ctx == h.ctx {
-		return ctx
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.ctx == nil {
+		h.ctx, h.cancel = context.WithCancel(h.given)
+	}
+	if ctx == h.given {
+		return h.ctx
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	context.AfterFunc(h.ctx, cancel)
@@ -90,17 +90,20 @@ func (h *handle) bounded(ctx context.Context) context.Context {
 // rows cannot be closed, as another goroutine is stuck in reading them, it adds
 // errStuck.
 func (h *handle) end(err error) error {
-	defer h.cancel()
 	h.mu.Lock()
-	left := h.rows
+	left, ctx, cancel := h.rows, h.ctx, h.cancel
 	h.mu.Unlock()
+	if ctx == nil {
+		return err
+	}
+	defer cancel()
 	if len(left) == 0 || !anyOpen(left) {
 		return err
 	}
-	if err == nil && h.ctx.Err() == nil { // otherwise they are being closed already
+	if err == nil && ctx.Err() == nil { // otherwise they are being closed already
 		err = ErrRowsOpen
 	}
-	drain := time.AfterFunc(drainTime, h.cancel)
+	drain := time.AfterFunc(drainTime, cancel)
 	defer drain.Stop()
 	if !within(endGrace, func() { closeAll(left) }) {
 		err = errors.Join(err, errStuck)

@@ -46,9 +46,9 @@ type DB interface {
 // of o that it cannot accept.
 func Run(ctx context.Context, db DB, o Options, statements ...Statement) error {
 	return run(ctx, db, o, len(statements), func(ctx context.Context, db session.DBTX, i int) (err error) {
-		h := newHandle(ctx, db)
+		h := &handle{DBTX: db, given: ctx}
 		defer func() { err = h.end(err) }() // also if the statement panics
-		return statements[i](h.ctx, h)
+		return statements[i](ctx, h)
 	})
 }
 

@@ -20,8 +20,8 @@ import (
 // statements. It must use the db and the ctx that it is given, and close its rows
 // before it returns. If rows are open then, the gather closes them, and the
 // statement fails with [ErrRowsOpen] unless it returned an error itself. The
-// gather sees neither an *sql.Row that is not scanned nor the rows of an
-// *sql.Stmt: their end is that of the ctx, which ends with the statement.
+// gather cannot see whether an *sql.Row was scanned, which it cancels when the
+// statement returns, nor the rows of an *sql.Stmt, which it cancels at its end.
 type Statement func(ctx context.Context, db session.DBTX) error
 
 // Query returns a statement that reads all its rows into *into, as
