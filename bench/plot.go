@@ -18,6 +18,13 @@ const (
 	panelHeight = 10 * vg.Centimeter
 )
 
+// The bars and their labels, in points. A bar is wider than "35000 failed".
+const (
+	barWidth  = 56
+	barPitch  = 1.1 // from one to the next, in bars
+	labelSize = 8
+)
+
 // Colours that people with colour-vision deficiencies can tell apart.
 var strategyColors = map[Strategy]color.Color{
 	Sequential: color.RGBA{0x00, 0x72, 0xB2, 0xFF},
@@ -100,10 +107,6 @@ func (r *Report) timesPicture() (chart.Picture, error) {
 
 // addBars adds a group of bars for each strategy, one bar for each driver.
 func (r *Report) addBars(p *chart.Panel, f Form) error {
-	const (
-		barWidth  = 56 // wider than "35000 failed" in the label's size
-		labelSize = 8
-	)
 	place := map[Strategy]int{}
 	var names []string
 	seconds := map[Driver]plotter.Values{}
@@ -133,7 +136,7 @@ func (r *Report) addBars(p *chart.Panel, f Form) error {
 	offset := func(d Driver) vg.Length {
 		for i, other := range drivers {
 			if other == d {
-				return vg.Points(barWidth * 1.1 * (float64(i) - float64(len(drivers)-1)/2))
+				return vg.Points(barWidth * barPitch * (float64(i) - float64(len(drivers)-1)/2))
 			}
 		}
 		return 0
