@@ -31,7 +31,7 @@ end $$`
 func testLimitIsFelt(t *testing.T, d Driver) {
 	for _, limit := range []int{4, 8} {
 		t.Run(fmt.Sprintf("a limit of %d, by statements that are cancelled", limit), func(t *testing.T) {
-			f, faulty := openCounted(t, d, limit)
+			f, faulty := openCounted(t, d, limit, limit == 8)
 			f.usable(t)
 			before := faulty.connects.Load()
 			const n = 300
@@ -44,7 +44,7 @@ func testLimitIsFelt(t *testing.T, d Driver) {
 		})
 
 		t.Run(fmt.Sprintf("a limit of %d, by statements that cannot be cancelled", limit), func(t *testing.T) {
-			f, _ := openCounted(t, d, limit)
+			f, _ := openCounted(t, d, limit, limit == 8)
 			if f.version(t) < 140000 {
 				t.Skip("this server does not notice that its client has gone")
 			}
@@ -57,7 +57,7 @@ func testLimitIsFelt(t *testing.T, d Driver) {
 
 	t.Run("in transactions", func(t *testing.T) {
 		const limit = 4
-		f, faulty := openCounted(t, d, limit)
+		f, faulty := openCounted(t, d, limit, false)
 		f.usable(t)
 		before := faulty.connects.Load()
 		const n = 100
@@ -155,8 +155,8 @@ func openedAtMost(t *testing.T, d Driver, opened float64) {
 	}
 }
 
-// openCounted opens a pool whose connections are counted.
-func openCounted(t *testing.T, d Driver, limit int) (*fixture, *faults) {
+// openCounted opens a pool whose connections are counted, by Wrap or by OpenDB.
+func openCounted(t *testing.T, d Driver, limit int, wrap bool) (*fixture, *faults) {
 	t.Helper()
 	dsn := database(t)
 	connector, err := d.Connector(withOption(dsn, "application_name", "gated"))
@@ -164,7 +164,13 @@ func openCounted(t *testing.T, d Driver, limit int) (*fixture, *faults) {
 		t.Fatal(err)
 	}
 	faulty := &faults{Connector: connector}
-	db, err := poolgate.Wrap(sql.OpenDB(faulty), poolgate.Config{Gate: gate.Config{Limit: limit}, CloseInner: true})
+	config := poolgate.Config{Gate: gate.Config{Limit: limit}}
+	open := func() (*poolgate.DB, error) { return poolgate.OpenDB(faulty, config) }
+	if wrap {
+		config.CloseInner = true
+		open = func() (*poolgate.DB, error) { return poolgate.Wrap(sql.OpenDB(faulty), config) }
+	}
+	db, err := open()
 	if err != nil {
 		t.Fatal(err)
 	}
