@@ -3,6 +3,7 @@ package bench
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"runtime"
@@ -189,10 +190,13 @@ func BenchmarkFaithfulRead(b *testing.B) {
 	}
 }
 
-// BenchmarkFacadeThroughput compares a bare pool with a gated one on as many
-// connections, in turns within one run, and next to it two bare ones, which says
-// how good the comparison is: ratio should then be 1. Pools that are opened
-// first or used first are not alike, so both change places again and again.
+// BenchmarkFacadeThroughput compares a bare pool with another on as many
+// connections, in turns within one run: one of poolgate.Wrap, one of
+// poolgate.OpenDB, both with the bare driver, and one of the adapter. To compare
+// it with a second bare one says how good the comparison is: ratio should then
+// be 1. Pools that are opened first or used first are not alike, so both change
+// places again and again. cpu-ratio compares what an operation takes of the
+// client's CPU time, which other processes disturb less.
 func BenchmarkFacadeThroughput(b *testing.B) {
 	const (
 		limit  = 8
@@ -211,21 +215,31 @@ func BenchmarkFacadeThroughput(b *testing.B) {
 			{"faithful-read", faithfulRead},
 			{"faithful-write", func(ctx context.Context, db *sql.DB) error { return faithfulWrite(ctx, db, Op{Kind: Write}) }},
 		} {
-			for _, callers := range []int{limit, 4 * limit} {
-				for _, other := range []string{"gated", "bare"} {
+			for _, callers := range []int{limit, 8 * limit} {
+				for _, other := range []string{"Wrap", "OpenDB", "adapter", "bare"} {
 					b.Run(fmt.Sprintf("driver=%s/statement=%s/limit=%d/callers=%d/other=%s", d, s.name, limit, callers, other), func(b *testing.B) {
 						fresh(b, bench, Idiomatic) // the index keeps the read from being all there is to measure
 						fill(b, bench, halfway)
-						var ratios []float64
+						var ratios, cpuRatios, cpu []float64
+						// costs measures the turns' throughput, and what an operation
+						// takes of this process's CPU time.
+						costs := func(db *sql.DB) (opsPerSecond, cpuPerOp float64) {
+							before, _ := CPUTime()
+							opsPerSecond = throughput(b, db, callers, turn, s.do)
+							after, _ := CPUTime()
+							return opsPerSecond, (after - before).Seconds() / (opsPerSecond * turn.Seconds())
+						}
 						for b.Loop() {
 							for round := range rounds {
-								bare, second := openPair(b, d, bench.config.DSN, limit, other == "gated", round%2 == 0)
+								bare, second := openPair(b, d, bench.config.DSN, limit, other, round%2 == 0)
 								for range turns {
-									x := throughput(b, bare, callers, turn, s.do)
-									y := throughput(b, second, callers, turn, s.do)
-									y += throughput(b, second, callers, turn, s.do)
-									x += throughput(b, bare, callers, turn, s.do)
-									ratios = append(ratios, y/x)
+									x1, u1 := costs(bare)
+									y1, v1 := costs(second)
+									y2, v2 := costs(second)
+									x2, u2 := costs(bare)
+									ratios = append(ratios, (y1+y2)/(x1+x2))
+									cpuRatios = append(cpuRatios, (v1+v2)/(u1+u2))
+									cpu = append(cpu, (v1+v2)/2*1e6)
 								}
 								bare.Close()
 								second.Close()
@@ -233,6 +247,8 @@ func BenchmarkFacadeThroughput(b *testing.B) {
 						}
 						b.ReportMetric(0, "ns/op")
 						b.ReportMetric(median(ratios), "ratio")
+						b.ReportMetric(median(cpuRatios), "cpu-ratio")
+						b.ReportMetric(median(cpu), "cpu-µs/op")
 					})
 				}
 			}
@@ -240,38 +256,58 @@ func BenchmarkFacadeThroughput(b *testing.B) {
 	}
 }
 
-// openPair returns a bare pool, and another that is gated if so asked, with as
-// many connections, which are open.
-func openPair(b *testing.B, d Driver, dsn string, limit int, gated, bareFirst bool) (bare, other *sql.DB) {
+// openPair returns a bare pool, and another with as many connections, all of
+// which are open.
+func openPair(b *testing.B, d Driver, dsn string, limit int, kind string, bareFirst bool) (bare, other *sql.DB) {
 	b.Helper()
 	dsn, err := d.connectionString(dsn, DefaultSchema, Faithful)
 	if err != nil {
 		b.Fatal(err)
 	}
-	open := func(gated bool) *sql.DB {
+	config := poolgate.Config{Gate: gate.Config{Limit: limit}, CloseInner: true}
+	open := func(kind string) *sql.DB {
 		db, err := d.openBare(dsn)
 		if err != nil {
 			b.Fatal(err)
 		}
 		db.SetMaxOpenConns(limit)
 		db.SetMaxIdleConns(limit)
-		if gated {
-			g, err := poolgate.Wrap(db, poolgate.Config{Gate: gate.Config{Limit: limit}, CloseInner: true})
-			if err != nil {
-				b.Fatal(err)
-			}
-			db = g.DB
+		var gated *poolgate.DB
+		switch kind {
+		case "Wrap":
+			gated, err = poolgate.Wrap(db, config)
+		case "OpenDB":
+			gated, err = poolgate.OpenDB(dsnConnector{db.Driver(), dsn}, config)
+			db.Close()
+		case "adapter":
+			gated, err = d.openGated(dsn, config)
+			db.Close()
+		}
+		if err != nil {
+			b.Fatal(err)
+		}
+		if gated != nil {
+			db = gated.DB
 		}
 		throughput(b, db, 4*limit, 50*time.Millisecond, selectOne)
 		return db
 	}
 	if bareFirst {
-		bare = open(false)
-		return bare, open(gated)
+		bare = open("bare")
+		return bare, open(kind)
 	}
-	other = open(gated)
-	return open(false), other
+	other = open(kind)
+	return open("bare"), other
 }
+
+// dsnConnector opens what sql.Open opens.
+type dsnConnector struct {
+	driver driver.Driver
+	dsn    string
+}
+
+func (c dsnConnector) Connect(context.Context) (driver.Conn, error) { return c.driver.Open(c.dsn) }
+func (c dsnConnector) Driver() driver.Driver                        { return c.driver }
 
 // throughput returns how many times a second the callers together do it.
 func throughput(b *testing.B, db *sql.DB, callers int, during time.Duration, do func(context.Context, *sql.DB) error) float64 {
