@@ -64,6 +64,7 @@ func Run(t *testing.T, d Driver) {
 		{"sent once", testSentOnce},
 		{"limit is felt", testLimitIsFelt},
 		{"encrypted", testEncrypted},
+		{"refused setting", testRefusedSetting},
 		{"copy", testCopy},
 		{"raw", testRaw},
 		{"sessions", testSessions},
