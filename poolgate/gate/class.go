@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// DefaultClass is the class of whoever names none. Every gate has it; a
+// DefaultClass is the class of callers that name none. Every gate has it; a
 // [Class] of this name configures it.
 const DefaultClass = "default"
 
@@ -58,8 +58,8 @@ type Class struct {
 
 type classKey struct{}
 
-// classContext is a context that carries the name of a class. Whoever asks for
-// classKey gets the context itself.
+// classContext is a context that carries the name of a class. Its value for
+// classKey is the context itself.
 type classContext struct {
 	context.Context
 	name  string
@@ -73,8 +73,8 @@ func (c *classContext) Value(key any) any {
 	return c.Context.Value(key)
 }
 
-// WithClass returns a context whose holder acquires permits of the class of
-// that name, from every gate that has classes. A gate that has none ignores it.
+// WithClass returns a context with which every gate that has classes gives out
+// permits of the class of that name. A gate without classes ignores it.
 func WithClass(ctx context.Context, name string) context.Context {
 	return &classContext{Context: ctx, name: name}
 }
@@ -146,8 +146,8 @@ func (g *Gate) refuseUnknown(ctx context.Context, name string, weight int) error
 	return end.report(ctx, err)
 }
 
-// A class is a Class with those who are in it. All is guarded by Gate.mu but
-// the embedded configuration and gate, which do not change.
+// A class is a Class with its callers. Gate.mu guards everything but the embedded
+// configuration and gate, which do not change.
 type class struct {
 	Class
 	gate     *Gate

@@ -2,10 +2,10 @@ package gate
 
 import "context"
 
-// Pause lets nobody in until Resume, for a failover or a migration. Permits
-// that are out stay good. Whoever comes waits as at any time; if its wait has to
-// end meanwhile, or if it may not wait at all, it is refused with ErrPaused.
-// Pausing twice is pausing once.
+// Pause stops admission until Resume, for a failover or a migration. Permits that
+// are out stay valid. Callers wait as usual. One whose wait has to end during the
+// pause, or that may not wait, is refused with ErrPaused. A second Pause does
+// nothing.
 func (g *Gate) Pause() {
 	g.mu.Lock()
 	defer g.unlock()
@@ -13,7 +13,7 @@ func (g *Gate) Pause() {
 	g.choosePath()
 }
 
-// Resume ends a Pause, and lets in those who waited for it. Without one it does
+// Resume ends a pause and lets waiters in. If the gate is not paused it does
 // nothing.
 func (g *Gate) Resume() {
 	g.mu.Lock()
@@ -27,10 +27,9 @@ func (g *Gate) Resume() {
 	g.serve(now)
 }
 
-// Close stops admission for good: it refuses everybody who waits, and whoever
-// comes later, with ErrClosed. Permits that are out stay good until they are
-// released. Close does not wait for them, as Drain does, and may be called
-// again.
+// Close stops admission for good. It refuses all waiters and all later callers
+// with ErrClosed. Permits that are out stay valid until they are released. Close
+// does not wait for them; Drain does. It may be called again.
 func (g *Gate) Close() {
 	g.stopAdapting()
 	g.mu.Lock()
@@ -38,10 +37,9 @@ func (g *Gate) Close() {
 	g.close()
 }
 
-// Drain closes the gate and waits until the last permit has come back, for a
-// shutdown in good order. It returns ctx.Err() if ctx ends before that, with the
-// gate closed nevertheless; it may then be called again, also by several at
-// once.
+// Drain closes the gate and waits until the last permit is released, for an
+// orderly shutdown. If ctx ends before that, Drain returns ctx.Err(), and the gate
+// stays closed. Drain may be called again, and by several goroutines at once.
 func (g *Gate) Drain(ctx context.Context) error {
 	g.stopAdapting()
 	g.mu.Lock()

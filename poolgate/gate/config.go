@@ -9,8 +9,8 @@ import (
 
 // Defaults of [Config].
 const (
-	// DefaultMaxWait is the longest that anybody waits where
-	// [Config.MaxWait] is zero. HikariCP and SQLAlchemy wait as long.
+	// DefaultMaxWait is how long a caller waits at most if [Config.MaxWait] is
+	// zero, as in HikariCP and SQLAlchemy.
 	DefaultMaxWait = 30 * time.Second
 
 	// The queue's default bound: large enough that an ordinary burst is not
@@ -20,7 +20,7 @@ const (
 	defaultLeastMaxWaiting  = 1000
 )
 
-// NoWaiting as a [Config.MaxWaiting] refuses whoever finds no permit free.
+// NoWaiting as a [Config.MaxWaiting] refuses every caller that finds no permit free.
 const NoWaiting = -1
 
 // Mode says how permits that come back are given out again.
@@ -32,11 +32,11 @@ const (
 	// nearly everything.
 	Sliding Mode = iota
 
-	// Chunked lets callers in by waves: as many as the limit says, and
-	// nobody more until the last of them is out. A wave that is not full yet
-	// takes newcomers, and one that ran empty starts anew. It is how a
-	// program that cuts its work into chunks behaves, and the last of each
-	// wave is waited for by all.
+	// Chunked lets callers in by waves: as many as the limit allows, and no
+	// others until the last of them has released its permit. A wave that is not
+	// full takes newcomers, and when all have released theirs a new wave starts. A
+	// program that cuts its work into chunks behaves like this: everyone waits for
+	// the last of each wave.
 	Chunked
 )
 
@@ -65,29 +65,30 @@ type Config struct {
 	// Mode is Sliding unless said otherwise.
 	Mode Mode
 
-	// MaxWaiting bounds the queue, of each class that says nothing else:
-	// whoever would make it longer is refused with ErrQueueFull. Zero means
-	// 25 for each permit and at least 1,000, and follows the limit when that
-	// changes. NoWaiting refuses everybody who finds no permit free.
+	// MaxWaiting bounds the queue of each class that does not set its own. A
+	// caller that finds the queue full is refused with ErrQueueFull. Zero means
+	// 25 waiters for each permit and at least 1,000, and follows the limit.
+	// NoWaiting refuses every caller that finds no permit free. A caller whose
+	// goroutine holds a permit already goes before the queue, and the queue's
+	// length does not stop it.
 	MaxWaiting int
 
-	// MaxWait is the longest that anybody waits, whatever the context
-	// allows; then it is refused with ErrWaitTimeout. Zero means
-	// DefaultMaxWait. Waiting is always bounded: whoever wants to wait for a
-	// day says so.
+	// MaxWait is how long a caller waits at most, whatever its context allows.
+	// Then it is refused with ErrWaitTimeout. Zero means DefaultMaxWait. There is
+	// no value for waiting without a bound.
 	MaxWait time.Duration
 
-	// Classes are the kinds of callers that are told apart, if any are; see
-	// [Class] and [WithClass].
+	// Classes are the kinds of callers that the gate distinguishes; see [Class]
+	// and [WithClass].
 	Classes []Class
 
-	// OutOfBand is the size of a lane beside the limit, for Request.OutOfBand:
-	// whoever holds a permit may take one of these for a moment, and cannot
-	// wait for itself. It has a queue of its own, bounded like that of
-	// DefaultClass, and is never in waves. Zero means a quarter of the limit
-	// and at least 1, and follows the limit when that changes; NoOutOfBand
-	// means none, and then such a request is refused with ErrTooHeavy. At
-	// most Limit + OutOfBand permits are out.
+	// OutOfBand is the size of the lane for Request.OutOfBand, whose permits do
+	// not count towards the limit. A caller that holds a permit may take one of
+	// these for a moment, and does not wait for itself. The lane has a queue of
+	// its own, bounded like that of DefaultClass, and has no waves. Zero means a
+	// quarter of the limit and at least 1, and follows the limit. NoOutOfBand
+	// means none: such a request is refused with ErrTooHeavy. At most Limit +
+	// OutOfBand permits are out.
 	OutOfBand int
 
 	// Shed has the gate, while a class is overloaded, let in first those of the
@@ -102,28 +103,27 @@ type Config struct {
 	// where a queue is meant to stand, such as before a batch of work.
 	Shed bool
 
-	// Shadow has the gate count what it would refuse, in Stats, and refuse
-	// nothing but what comes after Close: to see what a configuration would
-	// do. The limit holds nevertheless, so without a context's end a caller
-	// can wait for ever.
+	// Shadow makes the gate count in Stats what it would refuse, and refuse only
+	// what comes after Close. It shows what a configuration would do. The limit
+	// still holds, so a caller whose context does not end can wait without end.
 	Shadow bool
 
-	// IgnoreDeadlocks has the gate look for none: see ErrDeadlock for what it
-	// cannot tell from one.
+	// IgnoreDeadlocks turns the search for deadlocks off. ErrDeadlock says what
+	// the gate cannot distinguish from one.
 	IgnoreDeadlocks bool
 
-	// LeakAfter is how long a permit may be held before it is reported to
-	// Observer.Leak and in Stats, once. Zero means that none is. Acquire and
-	// Release together take 120 ns more with it, see BenchmarkWatched.
+	// LeakAfter is how long a permit may be held before the gate reports it, once,
+	// to Observer.Leak and in Stats. Zero means never. It adds 120 ns to an
+	// Acquire and Release, see BenchmarkWatched.
 	LeakAfter time.Duration
 
-	// StackEvery has the stack captured of whoever takes a permit, of one in
-	// so many: 1 means of all. Zero means of none. A capture takes
-	// a microsecond, see BenchmarkWatched, and more on a deep stack.
+	// StackEvery captures the stack of one caller in StackEvery that takes a
+	// permit; 1 captures all. Zero means none. A capture takes a microsecond, see
+	// BenchmarkWatched, and more on a deep stack.
 	StackEvery int
 }
 
-// NoOutOfBand as a [Config.OutOfBand] makes a gate without such a lane.
+// NoOutOfBand as a [Config.OutOfBand] makes a gate without a lane.
 const NoOutOfBand = -1
 
 // OutOfBandClass is the name of the lane of Config.OutOfBand, in Stats, in

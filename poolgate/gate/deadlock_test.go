@@ -325,7 +325,7 @@ func hopeless(config gate.Config, goroutines [][]need, waits []bool, who int) bo
 
 // TestDeadlockSearch has goroutines take permits one after the other, of any class
 // and weight, and give them all back at the end. They can only all come to it if
-// every deadlock is found; and whoever is refused must have been in one.
+// every deadlock is found; and every goroutine that is refused must have been in one.
 func TestDeadlockSearch(t *testing.T) {
 	for _, mode := range []gate.Mode{gate.Sliding, gate.Chunked} {
 		t.Run(mode.String(), func(t *testing.T) {

@@ -146,7 +146,7 @@ type RejectedError struct {
 	context error // the context's, for ErrCanceled
 }
 
-// Error says what was refused, why, and how to mend it.
+// Error says what was refused, why, and what to do about it.
 func (e *RejectedError) Error() string {
 	switch e.Reason {
 	case ErrQueueFull:

@@ -20,7 +20,7 @@ type Gate struct {
 
 	mu           sync.Mutex // guards all below
 	classes      []*class   // the default class first; the slice itself does not change
-	lane         *class     // of those out of band, beside the limit
+	lane         *class     // for callers out of band, with permits of its own
 	limit        int
 	inFlight     int // without the lane
 	wave         int // permits given out in this wave; 0 whenever inFlight is
@@ -85,27 +85,28 @@ func New(config Config) (*Gate, error) {
 	return g, nil
 }
 
-// Acquire returns a permit, waiting for one if it must. It returns ctx.Err() if
-// ctx is done already, even where a permit is free, and otherwise a
-// [*RejectedError] if it gives none:
+// Acquire returns a permit, and waits for one if none is free. If ctx is done
+// already, it returns ctx.Err(), even if a permit is free. Otherwise an error is a
+// [*RejectedError] with one of these reasons:
 //
-//   - ErrQueueFull at once, and ErrDeadline if the wait that is to be expected
-//     and the work after it would take longer than ctx allows,
-//   - ErrWaitTimeout after Config.MaxWait,
-//   - ErrShed while the gate is overloaded, where Config.Shed says so,
-//   - ErrCanceled if ctx ends while it waits: the error matches ctx.Err() too,
-//   - ErrDeadlock if nobody who could let it in ever will,
-//   - ErrPaused in place of all these while the gate is paused,
-//   - ErrClosed when it is closed.
+//   - ErrQueueFull: too many callers wait already,
+//   - ErrDeadline: the expected wait and the work after it take longer than ctx
+//     allows,
+//   - ErrWaitTimeout: Acquire has waited for Config.MaxWait,
+//   - ErrShed: the gate is overloaded, and Config.Shed is set,
+//   - ErrCanceled: ctx ended during the wait; the error matches ctx.Err() too,
+//   - ErrDeadlock: all callers that could release a permit wait for one,
+//   - ErrPaused, in place of those above but ErrCanceled: the gate is paused,
+//   - ErrUnknownClass: the gate has classes, but not the one that ctx carries,
+//   - ErrClosed: the gate is closed.
 //
-// Waiters are served in the order in which they came, within the class that
-// ctx carries, see [WithClass]; a class that the gate does not know is refused
-// with ErrUnknownClass. Whoever acquires a second permit while it holds one can wait
-// for itself: take one permit for the whole of a work.
+// The gate serves waiters of a class in the order in which they came. [WithClass]
+// puts the class into ctx. A goroutine that acquires a second permit while it
+// holds one may wait for itself: take one permit for a whole unit of work.
 //
-// Where a permit is free Acquire and Release together take about 20 ns, see
-// BenchmarkUncontended, and allocate nothing. Use AcquireWith for anything but
-// one permit of the context's class.
+// If a permit is free, Acquire and Release together take about 20 ns, see
+// BenchmarkUncontended, and allocate nothing. AcquireWith acquires anything other
+// than one permit of the context's class.
 func (g *Gate) Acquire(ctx context.Context) (Permit, error) {
 	c := g.classes[0]
 	if len(g.classes) > 1 {
@@ -267,7 +268,7 @@ const (
 	yieldAlways = 1000
 )
 
-// release gives p back and serves whoever waits for it.
+// release gives p back and serves the next waiter.
 func (g *Gate) release(p Permit) {
 	h := p.hold
 	now := time.Duration(0)

@@ -9,41 +9,41 @@ import (
 	"time"
 )
 
-// HolderInfo says who holds a permit.
+// HolderInfo describes the holder of a permit.
 type HolderInfo struct {
 	Class  string
 	Weight int // permits
 
-	// Held is for how long, and 0 where that is not known: for permits that
-	// Acquire gave out at once, of which only one in 64 is timed where the gate
-	// is not observed and does not look for leaks.
+	// Held is how long the permit has been held, or 0 if that is not known. If the
+	// gate has no observer and no LeakAfter, it times only one in 64 of the permits
+	// that Acquire gives out without a wait.
 	Held time.Duration
 
-	// Goroutine is the one that works under the permit, see Permit.SetOwner, as in
-	// the stacks that Go prints; 0 if it is not known.
+	// Goroutine is the number of the goroutine that works under the permit, as in
+	// the stacks that Go prints, or 0 if it is not known. See Permit.SetOwner.
 	Goroutine int64
 
-	// Waiting is for how long it has been waiting for another permit of this
-	// gate, in the Holders of an ErrDeadlock.
+	// Waiting is how long the goroutine has waited for another permit of this
+	// gate. It is set in the Holders of an ErrDeadlock.
 	Waiting time.Duration
 
-	// Statement is what Request.Holder said, and Running whether it is still
-	// being done; "" if there is none.
+	// Statement and Running are what the Statement method of Request.Holder
+	// returned; Statement is "" if there is no Holder.
 	Statement string
 	Running   bool
 
-	// Stack is where the permit was taken, if Config.StackEvery had it
-	// captured; in the Holders of an ErrDeadlock, where the goroutine stands.
+	// Stack is where the permit was taken, if Config.StackEvery captured it. In
+	// the Holders of an ErrDeadlock it is where the goroutine waits.
 	Stack string
 
-	// Leaked is set if it has been reported as a leak.
+	// Leaked reports whether the permit was reported as a leak.
 	Leaked bool
 
 	holder Holder
 	stack  *callStack
 }
 
-// Holders returns who holds permits, those that have them longest first.
+// Holders returns the holders of all permits, the longest first.
 func (g *Gate) Holders() []HolderInfo {
 	g.mu.Lock()
 	now := g.now()
@@ -103,8 +103,8 @@ func (s *callStack) String() string {
 	}
 }
 
-// isInternal tells whether a function is not one that somebody who looks for
-// his own code wants to see.
+// isInternal reports whether function belongs to the runtime, database/sql or
+// poolgate, and so is of no interest to a reader who looks for code of the program.
 func isInternal(function string) bool {
 	for _, prefix := range []string{"runtime.", "database/sql.", "github.com/poolgate/poolgate/internal/goroutines."} {
 		if strings.HasPrefix(function, prefix) {

@@ -51,7 +51,7 @@ func (m *model) ofLimit() (n int) {
 
 func (m *model) laneSize() int { return max(1, m.config.Limit/4) }
 
-// fits tells whether there are permits enough, and within tells whether the
+// fits reports whether there are permits enough, and within reports whether the
 // class may have them.
 func (m *model) fits(c *modelCaller) bool {
 	limit, used := m.config.Limit, m.ofLimit()

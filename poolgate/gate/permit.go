@@ -7,20 +7,20 @@ import (
 )
 
 // A Permit is the right to be in flight, from [Gate.Acquire] until Release.
-// It is a small value, free to be copied and to be handed to another
-// goroutine; all copies are the same permit. The zero Permit, as returned
-// with an error, stands for none.
+// It is a small value that may be copied and passed to another goroutine; all
+// copies are the same permit. The zero Permit, as returned with an error, is no
+// permit.
 type Permit struct {
 	hold *hold
 	turn uint64
 }
 
-// Release gives the permit back, to the longest waiter if there is one. It
-// never blocks, and may be called from any goroutine. Release of the zero
-// Permit does nothing, so it may be deferred before the error is looked at.
+// Release gives the permit back, and the gate gives it to the next waiter. Release
+// never blocks, and any goroutine may call it. Release of the zero Permit does
+// nothing, so it may be deferred before the error is checked.
 //
-// Release panics if the permit was released before: it would be somebody
-// else's that is taken away.
+// Release panics if the permit was released before, since the permit could be
+// another caller's now.
 func (p Permit) Release() {
 	if p.hold != nil {
 		p.hold.gate.release(p)
@@ -80,7 +80,7 @@ type hold struct {
 
 func (h *hold) stamp(now time.Duration) { h.since, h.stamped = now, true }
 
-// isPlain tells whether h was taken the short way and has no owner, so that
+// isPlain reports whether h was taken the short way and has no owner, so that
 // there is nothing that reset would have to undo.
 func (h *hold) isPlain() bool { return !h.stamped && h.owner.Load() == 0 }
 

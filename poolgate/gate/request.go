@@ -5,11 +5,11 @@ import (
 	"fmt"
 )
 
-// A Request says what AcquireWith acquires. The zero Request is what Acquire
-// asks for.
+// A Request says what AcquireWith acquires. The zero Request stands for what
+// Acquire acquires.
 type Request struct {
-	// Class is the name of a class, which goes before the one that the context
-	// carries. A gate that has no classes ignores it.
+	// Class is the name of a class, in place of the one that the context carries.
+	// A gate without classes ignores it.
 	Class string
 
 	// Weight is how many permits are taken at once, all of them or none. Zero
@@ -17,31 +17,31 @@ type Request struct {
 	// refused with ErrTooHeavy; where the limit is lowered later, such a one
 	// enters as soon as nobody else is in.
 	//
-	// Whoever needs several goes when it is its turn and all are free. Until
-	// then those of its class wait behind it, and 16 of other classes at most
-	// go before.
+	// A caller that needs several permits gets them when it is its turn and all
+	// are free. Until then the others of its class wait behind it, and callers of
+	// other classes go before it until its class has been passed over 16 times.
 	Weight int
 
-	// OutOfBand takes the permit from the lane beside the limit, see
-	// Config.OutOfBand, whatever the class.
+	// OutOfBand takes the permit from the lane, see Config.OutOfBand, whatever the
+	// class.
 	OutOfBand bool
 
-	// Holder describes what the permit is used for, in Gate.Holders and to
-	// whoever is told of a leak or a deadlock. It may be nil.
+	// Holder describes what the permit is used for, in Gate.Holders and in
+	// reports of leaks and deadlocks. It may be nil.
 	Holder Holder
 }
 
 // A Holder describes what a permit is used for.
 type Holder interface {
-	// Statement returns what was begun last, such as the text of a query,
-	// without any value that could be a secret, and whether it is still being
-	// done. It is called from other goroutines than the one that holds the
-	// permit, at any time until the permit is released and shortly after, and
-	// must not use the gate.
+	// Statement returns what the holder began last, such as the text of a query,
+	// without any value that could be a secret, and reports whether it is still
+	// running. Other goroutines than the holder's call it, until the permit is
+	// released and shortly after. It must not use the gate.
 	Statement() (text string, running bool)
 }
 
-// AcquireWith is Acquire for what is not one permit of the context's class.
+// AcquireWith is Acquire for a request other than one permit of the context's
+// class.
 func (g *Gate) AcquireWith(ctx context.Context, r Request) (Permit, error) {
 	c := g.classes[0]
 	switch {

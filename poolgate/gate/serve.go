@@ -16,8 +16,8 @@ func (g *Gate) choosePath() {
 		g.config.Mode == Sliding && g.config.StackEvery == 0 && g.config.LeakAfter == 0
 }
 
-// hasRoom tells whether n more permits may be out, were nobody waiting. Where n
-// is more than the limit, which was lowered then, it may be alone.
+// hasRoom reports whether n more permits may be out, regardless of waiters. If n is
+// more than the limit, because that was lowered, they may be out alone.
 func (g *Gate) hasRoom(c *class, n int) bool {
 	switch {
 	case g.halted:
@@ -82,11 +82,11 @@ func (g *Gate) giveBack(h *hold) {
 	}
 }
 
-// isEmpty tells whether no permit is out.
+// isEmpty reports whether no permit is out.
 func (g *Gate) isEmpty() bool { return g.inFlight == 0 && g.lane.inFlight == 0 }
 
-// serve gives permits to waiters while there are both, and tells whether there
-// were. It is called whenever there may be room that was not there before, so
+// serve gives permits to waiters while there are both, and reports whether it gave
+// any. It is called whenever there may be room that was not there before, so
 // that whenever g.mu is free there is no room or nobody waits who could enter.
 func (g *Gate) serve(now time.Duration) (served bool) {
 	if g.waiting == 0 || g.halted {
@@ -287,8 +287,8 @@ func (g *Gate) refusal(ctx context.Context, c *class, n int) error {
 	return nil
 }
 
-// refuse ends the wait of w with an error, and tells whether it did: in shadow
-// mode it counts the refusal, once, and has w wait on.
+// refuse ends the wait of w with an error, and reports whether it did: in shadow
+// mode it counts the refusal, once, and w continues to wait.
 func (g *Gate) refuse(w *waiter, now time.Duration, reason Reason) bool {
 	if g.shadow(w, reason) {
 		return false

@@ -31,7 +31,7 @@ type Stats struct {
 	// were configured.
 	Classes []ClassStats
 
-	// OutOfBand is the lane of Config.OutOfBand, beside the limit; Max is its
+	// OutOfBand is the lane of Config.OutOfBand; Max is its
 	// size.
 	OutOfBand ClassStats
 }

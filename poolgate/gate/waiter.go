@@ -8,7 +8,7 @@ import (
 )
 
 // A waiter is one caller in the queue. All but ready is guarded by Gate.mu
-// while the waiter is queued. It is dequeued by whoever decides its outcome
+// while the waiter is queued. It is dequeued by the one that decides its outcome
 // (a release, the timer, Close, or the caller itself when its context ends).
 // Anybody but the caller then writes the outcome and, having unlocked, sends on
 // ready, in this order, so the caller that received may read it without the lock.
