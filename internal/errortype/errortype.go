@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/poolgate/poolgate/internal/sqlstate"
+	"github.com/poolgate/poolgate/poolgate"
 	"github.com/poolgate/poolgate/poolgate/gate"
 )
 
@@ -19,7 +20,8 @@ import (
 //   - for a refusal by a gate its [gate.Reason], such as "queue_full",
 //   - for an error of the server its SQLSTATE,
 //   - for a context that ended, also while waiting at a gate, the name of the
-//     context's error, and likewise "driver.ErrBadConn",
+//     context's error, and likewise "poolgate.ErrOutcomeUnknown" and
+//     "driver.ErrBadConn",
 //   - otherwise the type.
 func Of(err error) string {
 	if rejected, ok := errors.AsType[*gate.RejectedError](err); ok && rejected.Reason != gate.ErrCanceled {
@@ -33,6 +35,8 @@ func Of(err error) string {
 		return "context.Canceled"
 	case errors.Is(err, context.DeadlineExceeded):
 		return "context.DeadlineExceeded"
+	case errors.Is(err, poolgate.ErrOutcomeUnknown):
+		return "poolgate.ErrOutcomeUnknown"
 	case errors.Is(err, driver.ErrBadConn):
 		return "driver.ErrBadConn"
 	}
