@@ -54,7 +54,7 @@ func isComposite(typ reflect.Type) bool {
 	if v, ok := nullValue(typ); ok {
 		return isComposite(v)
 	}
-	if isDirect(typ) || isScanner(reflect.PointerTo(typ)) {
+	if isDirect(typ) || isUUID(typ) || isScanner(reflect.PointerTo(typ)) {
 		return false
 	}
 	return typ.Kind() != reflect.Pointer || isComposite(typ.Elem())

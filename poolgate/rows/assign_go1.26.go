@@ -4,5 +4,8 @@ package rows
 
 import "reflect"
 
-// assignUUID does nothing: there is no uuid.UUID before Go 1.27.
+// There is no uuid.UUID before Go 1.27.
+
+func isUUID(reflect.Type) bool { return false }
+
 func assignUUID(reflect.Value, any) (ok bool, err error) { return false, nil }
