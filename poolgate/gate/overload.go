@@ -6,27 +6,26 @@ import (
 	"time"
 )
 
-// leastInterval is the shortest time that a queue has to stand for before it
-// is one that stands.
+// leastInterval is the shortest interval after which a queue can count as standing.
 const leastInterval = 100 * time.Millisecond
 
-// newestLooked is among how many of those that came last the one is looked for
-// whose work began last.
+// newestLooked is how many of the waiters that came last are compared to find the
+// one whose work began last.
 const newestLooked = 32
 
-// standing tells, of a class, a queue that stands, because more comes than can be
-// done, from one that comes and goes with bursts: in the latter somebody gets
-// through quickly in every interval. It follows CoDel (Nichols and Jacobson, RFC
-// 8289) in the form that folly gave it: what counts is the least time that
-// anybody had to wait in an interval. Each class has its own: one that is served
-// at once, because permits are reserved for it, says nothing of another that is
-// flooded. All of it is guarded by Gate.mu, and unused unless Config.Shed is set.
+// A standing is what a gate knows of a class to tell a queue that stands, because more
+// comes than can be done, from one that comes and goes with bursts: with bursts some
+// caller gets through quickly in every interval. It follows CoDel (Nichols and Jacobson,
+// RFC 8289) in the form of folly: the shortest wait in an interval counts. Each class has
+// its own, since a class that is served at once, because permits are reserved for it, does
+// not show that another is flooded. It is guarded by Gate.mu, and unused unless
+// Config.Shed is set.
 type standing struct {
 	on       bool
 	interval time.Duration
 	target   time.Duration
 	end      time.Duration // of the present interval; 0 if nobody waits
-	least    time.Duration // that anybody waited in it; negative if nobody was served
+	least    time.Duration // the shortest wait in it; negative if no waiter was served
 }
 
 // overload is what a gate does about queues that stand: those of its classes, and
@@ -47,14 +46,14 @@ type overload struct {
 
 type startKey struct{}
 
-// WithStart returns a context whose holder's work began at start, which is when
-// a request came in. A gate that is overloaded, where Config.Shed is set, lets
-// in first whose work began last; without WithStart it began with Acquire.
+// WithStart returns a context whose work began at start, such as the time when a
+// request came in. With Config.Shed a gate that is overloaded serves first the caller
+// whose work began last. Without WithStart work begins with Acquire.
 func WithStart(ctx context.Context, start time.Time) context.Context {
 	return context.WithValue(ctx, startKey{}, start)
 }
 
-// StartOf returns when the work of ctx began, if WithStart has said so.
+// StartOf returns when the work of ctx began, and whether WithStart has set that.
 func StartOf(ctx context.Context) (start time.Time, ok bool) {
 	start, ok = ctx.Value(startKey{}).(time.Time)
 	return start, ok
