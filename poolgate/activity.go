@@ -6,8 +6,8 @@ import (
 	"github.com/poolgate/poolgate/internal/redact"
 )
 
-// longestStatement is how many bytes of a statement are shown to whoever asks
-// what a permit is used for.
+// longestStatement is how many bytes of a statement are shown of what a permit
+// is used for.
 const longestStatement = 300
 
 // activity is what a lease is used for. It is a gate.Holder.

@@ -13,7 +13,7 @@ import (
 )
 
 // A pool keeps the connections of [OpenDB] that are idle. It has no limit and no
-// queue of its own: whoever takes a connection has a permit, and it opens one
+// queue of its own: every caller has a permit, and the pool opens a connection
 // only if none is idle, so that no more are open than there are permits.
 type pool struct {
 	connector  driver.Connector

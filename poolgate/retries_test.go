@@ -247,6 +247,43 @@ func TestRefusalsOfUsedSeats(t *testing.T) {
 	})
 }
 
+// database/sql tries to connect again if the driver says driver.ErrBadConn.
+func TestConnectingIsTriedAgain(t *testing.T) {
+	ctx := context.Background()
+	for _, used := range []bool{false, true} {
+		for name, do := range map[string]func(*sql.DB) error{
+			"Exec": func(db *sql.DB) error { return execOnce(ctx, db) },
+			"Conn": func(db *sql.DB) error {
+				conn, err := db.Conn(ctx)
+				if err != nil {
+					return err
+				}
+				return conn.Close()
+			},
+		} {
+			db, r := openDB(t, limit(3))
+			if used {
+				fillSeats(t, db, 5)
+			}
+			db.SetMaxIdleConns(0)
+			waitFor(t, func() bool { return db.Stats().OpenConnections == 0 })
+			attempts := 0
+			r.set(func(call string, _ int) error {
+				if call != "connect" {
+					return nil
+				}
+				if attempts++; attempts < 3 {
+					return driver.ErrBadConn
+				}
+				return nil
+			})
+			if err := do(db.DB); err != nil || attempts != 3 {
+				t.Errorf("%s, used %v: %v after %d attempts", name, used, err, attempts)
+			}
+		}
+	}
+}
+
 // fillSeats leaves n seats in the gated *sql.DB, whatever the limit is.
 func fillSeats(t *testing.T, db *poolgate.DB, n int) {
 	t.Helper()

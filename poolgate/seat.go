@@ -131,6 +131,8 @@ func (s *seat) ResetSession(ctx context.Context) error {
 	err := s.checkOut(ctx)
 	switch {
 	case err == nil:
+	case errors.Is(err, driver.ErrBadConn): // of connecting, for instance: it is tried again
+		return driver.ErrBadConn
 	case calledBy("database/sql.(*DB).Conn"):
 		c.db.retries.refuse(ctx, err)
 		return driver.ErrBadConn

@@ -11,13 +11,13 @@ import (
 	"github.com/poolgate/poolgate/poolgate/gate"
 )
 
-// Class returns a view of the DB whose every checkout is of the gate's class of
-// that name, whatever class the context carries: a *sql.DB on the same gate and
-// the same inner pool, for an ORM or a library that knows nothing of classes.
-// Per call, gate.WithClass does the same.
+// Class returns a view of the DB for the gate's class of that name, whatever
+// class the context carries: a *sql.DB on the same gate and the same
+// connections, for an ORM or a library that knows nothing of classes. Per call,
+// gate.WithClass does the same.
 //
 // Each name has one view, which the DB closes when it is closed. Closing a view
-// ends only that: the next call makes another. Class panics if the gate has no
+// ends only that view: the next call makes another. Class panics if the gate has no
 // class of that name.
 func (db *DB) Class(name string) *sql.DB {
 	known := slices.ContainsFunc(db.gate.Stats().Classes, func(c gate.ClassStats) bool { return c.Name == name })
@@ -33,16 +33,17 @@ func (db *DB) Class(name string) *sql.DB {
 // autocommit.
 var ErrOutOfBand = errors.New("poolgate: no transaction out of band: begin it on the DB itself")
 
-// OutOfBand returns a view of the DB for single statements beside whatever the
-// goroutine has open: each on a connection of its own, committed by itself,
-// never inside of a transaction or a session. BeginTx on it returns
+// OutOfBand returns a view of the DB for single statements while the goroutine
+// has a transaction or rows open: each on a connection of its own, committed by
+// itself, never inside a transaction or a session. BeginTx on it returns
 // ErrOutOfBand.
 //
-// Its permits are those of the gate's lane, gate.Config.OutOfBand, beside the
-// limit: whoever holds a transaction, and with it a permit, can wait for one of
-// these and does not wait for itself, even if the limit is 1 and all others do
-// the same. Do not hold rows or a Conn of the view while you query the DB: that
-// can wait for itself, and ends with gate.ErrDeadlock.
+// Its permits are those of the gate's lane, gate.Config.OutOfBand, and do not
+// count towards the limit: a goroutine that holds a transaction, and with it a
+// permit, can wait for one of these and does not wait for itself, even if the
+// limit is 1 and all others do the same. Do not hold rows or a Conn of the view
+// while you query the DB: that can wait for itself, and ends with
+// gate.ErrDeadlock.
 //
 // There is one such view, which the DB closes when it is closed. OutOfBand
 // panics if the gate has no lane.
@@ -51,10 +52,12 @@ func (db *DB) OutOfBand() *sql.DB {
 }
 
 // OutOfBandReadOnly is OutOfBand for reading only: the server refuses a write,
-// with SQLSTATE 25006. Each checkout is a transaction that is read only, for
-// servers that know BEGIN READ ONLY, as PostgreSQL does; that takes two more
-// round trips, and leaves nothing behind on the connection. A Conn of the view
-// is one transaction: a statement that fails fails all after it.
+// with SQLSTATE 25006. Each checkout is a read-only transaction, which takes two
+// more round trips and leaves nothing behind on the connection. It needs a
+// server that knows BEGIN READ ONLY, as PostgreSQL does; on others each call
+// fails with an error that says so. A Conn of the view is one transaction: a
+// statement that fails fails all after it. The end of the transaction does not
+// hold the caller beyond the deadline of its context.
 func (db *DB) OutOfBandReadOnly() *sql.DB {
 	return db.outOfBand(gate.OutOfBandClass+" read only", true)
 }
@@ -62,7 +65,7 @@ func (db *DB) OutOfBandReadOnly() *sql.DB {
 func (db *DB) outOfBand(name string, readOnly bool) *sql.DB {
 	if db.gate.Stats().OutOfBand.Max == 0 {
 		panic("poolgate: OutOfBand: the gate has no lane, as Config.Gate.OutOfBand is NoOutOfBand " +
-			"or the inner pool's MaxOpenConns leaves no connection beside the limit")
+			"or the inner pool's MaxOpenConns leaves no connection besides the limit")
 	}
 	return db.views.get(name, func(onClose func() error) *sql.DB {
 		c := &connector{db: db, outOfBand: true, readOnly: readOnly}
