@@ -113,7 +113,7 @@ func TestErrors(t *testing.T) {
 				return gather.Discard("SELECT pg_sleep(60)")(ctx, db)
 			}
 			bad := func(ctx context.Context, conn session.DBTX) error {
-				// with others at work beside it
+				// while others are at work
 				eventually(t, "others have begun", func() bool { return o.Consistency == gather.Serial || db.sleeping(t) == 2 })
 				return gather.Discard("SELECT 1/0")(ctx, conn)
 			}
@@ -127,7 +127,7 @@ func TestErrors(t *testing.T) {
 				t.Errorf("it says %q", err)
 			}
 			if n := began.Load(); n > 2 {
-				t.Errorf("%d statements began beside the one that failed", n)
+				t.Errorf("%d other statements began", n)
 			}
 		})
 
