@@ -150,7 +150,7 @@ func TestClasses(t *testing.T) {
 		b.permit.Release()
 	})
 
-	inBubble(t, "whoever could not enter was not passed over", func(t *testing.T) {
+	inBubble(t, "a class that could not enter was not passed over", func(t *testing.T) {
 		g := newGate(t, gate.Config{Limit: 2, Classes: []gate.Class{{Name: "batch", Max: 1, Priority: -1}}})
 		batch := gate.WithClass(t.Context(), "batch")
 		a, b := call(batch, g), call(batch, g)

@@ -183,7 +183,7 @@ func TestQueue(t *testing.T) {
 		}
 	})
 
-	inBubble(t, "whoever may not wait is refused at once", func(t *testing.T) {
+	inBubble(t, "a caller that may not wait is refused at once", func(t *testing.T) {
 		g := newGate(t, gate.Config{Limit: 1, MaxWaiting: gate.NoWaiting})
 		p := acquire(t, g)
 		if _, err := g.Acquire(t.Context()); !errors.Is(err, gate.ErrQueueFull) {
@@ -338,7 +338,7 @@ func TestCancellation(t *testing.T) {
 		p.Release()
 	})
 
-	inBubble(t, "the error says of which class it was, how many waited and for how long", func(t *testing.T) {
+	inBubble(t, "the error has the class, the number of waiters and the time waited", func(t *testing.T) {
 		g := newGate(t, gate.Config{Limit: 3, Classes: []gate.Class{{Name: "web", Max: 1}}})
 		web := gate.WithClass(t.Context(), "web")
 		p := callWith(web, g, gate.Request{}).permit
@@ -466,7 +466,7 @@ func TestChunked(t *testing.T) {
 		c.permit.Release()
 	})
 
-	inBubble(t, "a wave that ran empty starts anew", func(t *testing.T) {
+	inBubble(t, "when all of a wave have left a new one starts", func(t *testing.T) {
 		g := newGate(t, gate.Config{Limit: 2, Mode: gate.Chunked, MaxWaiting: gate.NoWaiting})
 		for range 5 {
 			acquire(t, g).Release()

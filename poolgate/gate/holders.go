@@ -104,7 +104,7 @@ func (s *callStack) String() string {
 }
 
 // isInternal reports whether function belongs to the runtime, database/sql or
-// poolgate, and so is of no interest to a reader who looks for code of the program.
+// poolgate.
 func isInternal(function string) bool {
 	for _, prefix := range []string{"runtime.", "database/sql.", "github.com/poolgate/poolgate/internal/goroutines."} {
 		if strings.HasPrefix(function, prefix) {

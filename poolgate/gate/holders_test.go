@@ -11,7 +11,7 @@ import (
 )
 
 func TestStatsOfTheConfiguration(t *testing.T) {
-	t.Run("they tell what whoever looks has to know of it", func(t *testing.T) {
+	t.Run("they have what a reader of the page has to know", func(t *testing.T) {
 		g := newGate(t, gate.Config{Limit: 1, Shadow: true, LeakAfter: time.Minute, StackEvery: 2})
 		if s := g.Stats(); !s.Shadow || s.LeakAfter != time.Minute || s.StackEvery != 2 || s.Stopped {
 			t.Errorf("got %+v", s)

@@ -38,7 +38,7 @@ type overload struct {
 	next time.Duration // when the next is
 
 	// How long permits were held in the last 10 to 20 seconds, the longest of all
-	// classes. To find out takes a look at each class's history, and so is done at
+	// classes. Each class's history has to be read for this, which the gate does at
 	// most every leastInterval.
 	p50, p90 time.Duration
 	looked   time.Duration // when; 0 if never

@@ -129,7 +129,7 @@ func TestWeights(t *testing.T) {
 }
 
 func TestTheLane(t *testing.T) {
-	inBubble(t, "is beside the limit, a quarter of it and at least one", func(t *testing.T) {
+	inBubble(t, "does not count towards the limit, and has a quarter of it and at least one", func(t *testing.T) {
 		for limit, size := range map[int]int{1: 1, 7: 1, 8: 2, 40: 10} {
 			if got := newGate(t, gate.Config{Limit: limit}).Stats().OutOfBand.Max; got != size {
 				t.Errorf("limit %d: %d, want %d", limit, got, size)

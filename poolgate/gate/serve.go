@@ -258,9 +258,8 @@ func (g *Gate) passOver(w *waiter) {
 	c.servedAt = g.tickets
 }
 
-// refusal returns why a caller that needs n permits may not even wait, or nil if
-// it may. One that holds a permit already does not stand in the queue of the
-// newcomers.
+// refusal returns why a caller that needs n permits may not wait, or nil if it may.
+// A caller that holds a permit already is not in the queue of the newcomers.
 func (g *Gate) refusal(ctx context.Context, c *class, n int) error {
 	most := g.limit
 	if c == g.lane {
