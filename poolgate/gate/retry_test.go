@@ -108,6 +108,16 @@ func TestRetryAfter(t *testing.T) {
 			t.Errorf("batch is told %v", d)
 		}
 		time.Sleep(12 * time.Hour)
+		for _, class := range []string{"web", "batch"} {
+			all := load(t, g, 60, 0, 10*ms, 0, class)
+			synctest.Wait()
+			for _, a := range all {
+				if a.err != nil && retryAfter(t, a.err) > time.Second {
+					t.Errorf("12 hours later %s is told %v", class, retryAfter(t, a.err))
+				}
+			}
+			time.Sleep(time.Minute)
+		}
 	})
 
 	inBubble(t, "there is one only where trying again is of use", func(t *testing.T) {
