@@ -46,6 +46,13 @@ func (nullStmt) NumInput() int                              { return 0 }
 func (nullStmt) Exec([]driver.Value) (driver.Result, error) { return driver.RowsAffected(1), nil }
 func (nullStmt) Query([]driver.Value) (driver.Rows, error)  { return nullRows{}, nil }
 
+func (nullStmt) ExecContext(context.Context, []driver.NamedValue) (driver.Result, error) {
+	return driver.RowsAffected(1), nil
+}
+func (nullStmt) QueryContext(context.Context, []driver.NamedValue) (driver.Rows, error) {
+	return nullRows{}, nil
+}
+
 func (nullTx) Commit() error   { return nil }
 func (nullTx) Rollback() error { return nil }
 
@@ -80,6 +87,19 @@ func BenchmarkCheckout(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				if _, err := pool.db.ExecContext(ctx, "x"); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+		b.Run("call=stmt/pool="+pool.name, func(b *testing.B) {
+			stmt, err := pool.db.PrepareContext(ctx, "x")
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer stmt.Close()
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := stmt.ExecContext(ctx); err != nil {
 					b.Fatal(err)
 				}
 			}

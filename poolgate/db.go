@@ -242,6 +242,8 @@ func (db *DB) Inner() *sql.DB { return db.inner }
 // Stats returns the statistics of the connections behind the gate. Nobody waits
 // there: who waits for a permit, and for how long, is in Gate().Stats(). For
 // OpenDB a connection that is being closed because it was bad counts as in use.
+// The embedded *sql.DB has statistics of its own, in db.DB.Stats(), which say
+// nothing of connections.
 func (db *DB) Stats() sql.DBStats { return db.source.stats() }
 
 // SetLimit changes the limit while the DB is in use, see [gate.Gate.SetLimit],

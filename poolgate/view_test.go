@@ -273,11 +273,19 @@ func TestHoldersSayWhatIsDone(t *testing.T) {
 	must(t, err)
 	running := false
 	r.set(func(call string, _ int) error {
-		if call == "exec" {
+		if call == "exec" || call == "stmt.exec" {
 			running = db.Gate().Holders()[0].Running
 		}
 		return nil
 	})
+	stmt, err := tx.Prepare("delete from t where id = $1")
+	must(t, err)
+	_, err = stmt.Exec(1)
+	must(t, err)
+	if h := db.Gate().Holders(); len(h) != 1 || h[0].Statement != "delete from t where id = $1" || h[0].Running || !running {
+		t.Errorf("holders: %+v", h)
+	}
+	running = false
 	_, err = tx.Exec("update t set password = 's3cret' where id = $1")
 	must(t, err)
 	r.set(nil)
