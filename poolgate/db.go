@@ -279,5 +279,40 @@ func (db *DB) mayBe(name string, limit int) error {
 		"lower the one or raise the other", name, limit, setting, most)
 }
 
+// SetShare bounds the permits of the DB by a share of a budget, see
+// [gate.Gate.SetShare], and has a DB of OpenDB keep no more connections than
+// that: it closes idle ones first. Package fleet calls it.
+func (db *DB) SetShare(n int, until time.Time) {
+	db.gate.SetShare(n, until)
+	db.source.fit(n)
+}
+
+// Ungated returns an *sql.DB that passes no gate, for health checks and the like:
+// the pool that was given to Wrap, or one of a single connection that a DB of
+// OpenDB has besides the others. Closing the DB closes the latter.
+func (db *DB) Ungated() *sql.DB {
+	if db.inner != nil {
+		return db.inner
+	}
+	return db.views.get("\x00ungated", func(onClose func() error) *sql.DB {
+		one := sql.OpenDB(ungated{db.source.(*pool).connector, onClose})
+		one.SetMaxOpenConns(1)
+		one.SetConnMaxIdleTime(ungatedIdleTime)
+		return one
+	})
+}
+
+// ungatedIdleTime is how long the connection of Ungated stays open unused.
+const ungatedIdleTime = 30 * time.Second
+
+// ungated is a connector that says when its *sql.DB is closed, and does not close
+// the one behind it.
+type ungated struct {
+	driver.Connector
+	onClose func() error
+}
+
+func (u ungated) Close() error { return u.onClose() }
+
 // fit has as many connections kept as the gate can use.
 func (db *DB) fit() { db.source.fit(db.gate.MostPermits()) }

@@ -143,7 +143,7 @@ func (p *pool) giveBack(c *connection) bool {
 	switch {
 	case p.closed:
 		return false
-	case len(p.idle) >= p.mostIdle():
+	case len(p.idle) >= p.mostIdle(), p.open-p.closing-p.discarding > p.fitting:
 		p.stat.MaxIdleClosed++
 		return false
 	case p.maxLifetime > 0 && !time.Now().Before(p.expires(c)):
@@ -311,9 +311,12 @@ func (p *pool) fit(n int) {
 	}
 }
 
-// trim closes those that are idle beyond the most. It is called with p.mu held.
+// trim closes those that are idle beyond the most, and those beyond what the gate
+// can use together with those that are in use. It is called with p.mu held.
 func (p *pool) trim() {
-	if over := len(p.idle) - max(0, p.mostIdle()); over > 0 {
+	over := len(p.idle) - max(0, p.mostIdle())
+	over = max(over, min(len(p.idle), p.open-p.closing-p.discarding-p.fitting))
+	if over > 0 {
 		p.stat.MaxIdleClosed += int64(over)
 		p.closeIdle(p.idle[:over]...)
 		p.idle = slices.Delete(p.idle, 0, over)

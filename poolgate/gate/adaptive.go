@@ -155,38 +155,34 @@ func (g *Gate) worked(took time.Duration, failed, overloaded bool) {
 	a := g.adaptation
 	state := a.state.Load()
 	w := Work{End: time.Now(), Took: took, Failed: failed, Overloaded: overloaded, Binding: state != 0, InFlight: int(state >> 1)}
-	var changed func()
+	report := func() {}
 	a.mu.Lock()
 	a.periods.add(w, &a.stats)
 	a.seen++
 	a.finder.Done(w)
 	if !a.stopped && (overloaded || !a.armed) {
-		changed = g.decideLimit(w.End)
+		report = g.decideLimit(w.End)
 	}
 	a.mu.Unlock()
-	if changed != nil {
-		changed()
-	}
+	report()
 }
 
 // adapt is run by the timer.
 func (g *Gate) adapt() {
 	a := g.adaptation
-	var changed func()
+	report := func() {}
 	a.mu.Lock()
 	a.armed = false
 	if !a.stopped && a.seen > 0 { // otherwise the next statement wakes it
-		changed = g.decideLimit(time.Now())
+		report = g.decideLimit(time.Now())
 	}
 	a.mu.Unlock()
-	if changed != nil {
-		changed()
-	}
+	report()
 }
 
 // decideLimit has the finder decide. It is called with adaptation.mu held, and
 // returns what has to be called without.
-func (g *Gate) decideLimit(now time.Time) (changed func()) {
+func (g *Gate) decideLimit(now time.Time) (report func()) {
 	a := g.adaptation
 	d := a.finder.Decide(now)
 	a.seen = 0
@@ -202,27 +198,7 @@ func (g *Gate) decideLimit(now time.Time) (changed func()) {
 		a.timer.Reset(again)
 	}
 	n := max(min(a.config.Min, a.max), min(d.Limit, a.max))
-	return g.moveLimit(LimitChange{New: n, Center: d.Center, Reason: d.Reason})
-}
-
-// moveLimit changes the limit and returns what tells the observers, or nil.
-func (g *Gate) moveLimit(change LimitChange) (changed func()) {
-	g.mu.Lock()
-	change.Old = g.limit
-	g.limit = change.New
-	g.serve(g.now())
-	observers := g.observers
-	g.unlock()
-	if change.Old == change.New || len(observers) == 0 {
-		return nil
-	}
-	return func() {
-		for _, o := range observers {
-			if o.LimitChange != nil {
-				o.LimitChange(change)
-			}
-		}
-	}
+	return g.moveLimit(n, LimitChange{Center: d.Center, Reason: d.Reason})
 }
 
 // setMax changes what the limit may be at most.
@@ -232,14 +208,11 @@ func (g *Gate) setMax(n int) {
 	a.max = n
 	a.stats.Max = n
 	a.stats.Min = min(a.config.Min, n)
-	var changed func()
-	if limit := g.Limit(); limit > n {
-		changed = g.moveLimit(LimitChange{New: n, Center: n, Reason: LimitSet})
-	}
+	g.mu.Lock()
+	g.wanted = min(g.wanted, n)
+	report := g.changeLimit(LimitChange{Reason: LimitSet}, g.now())
 	a.mu.Unlock()
-	if changed != nil {
-		changed()
-	}
+	report()
 }
 
 // stop ends all movement of the limit.

@@ -152,6 +152,7 @@ type class struct {
 	Class
 	gate     *Gate
 	inFlight int
+	reserved int    // Reserved, in proportion to a share
 	waiting  int    // those in queue, and those of Gate.nested or Gate.laneNested that are of the class
 	queue    queue  // of newcomers
 	passed   int    // how often newcomers were passed over since one was served from the queue

@@ -46,6 +46,7 @@ func (g *Gate) tick() {
 		g.overload.tick(g, now)
 		g.laneOverload.tick(g, now)
 	}
+	g.endShare(now)
 	leaks := g.findLeaks(now)
 	g.serve(now) // the weight of one that was refused may have been in the way
 	if g.waiting > 0 {

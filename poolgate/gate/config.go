@@ -131,7 +131,7 @@ const NoOutOfBand = -1
 const OutOfBandClass = "out-of-band"
 
 // laneSize is how many permits the lane has now.
-func (g *Gate) laneSize() int { return g.config.laneSize(g.limit) }
+func (g *Gate) laneSize() int { return g.share.lane }
 
 func (c Config) laneSize(limit int) int {
 	switch n := c.OutOfBand; n {

@@ -21,7 +21,9 @@ type Gate struct {
 	mu           sync.Mutex // guards all below
 	classes      []*class   // the default class first; the slice itself does not change
 	lane         *class     // for callers out of band, with permits of its own
-	limit        int
+	limit        int        // that is in force: wanted, within the share
+	wanted       int
+	share        share
 	inFlight     int // without the lane
 	wave         int // permits given out in this wave; 0 whenever inFlight is
 	waiting      int // in all queues, the lane's included
@@ -42,6 +44,8 @@ type Gate struct {
 	// came: those of all classes, and those of the lane. All others, the newcomers,
 	// are in the queue of their class.
 	nested, laneNested queue
+
+	onWait func() // see OnWait
 
 	resolved, lastResolved *waiter // those to be woken, see unlock
 
@@ -69,7 +73,7 @@ func New(config Config) (*Gate, error) {
 		pool:    sync.Pool{New: newWaiter},
 		classes: classes,
 		lane:    newLane(epoch, config),
-		limit:   config.Limit,
+		wanted:  config.Limit,
 		owners:  newOwners(config.Limit),
 
 		sinceOverdue: maxPassed,
@@ -81,6 +85,7 @@ func New(config Config) (*Gate, error) {
 	for c := range g.everyClass {
 		c.gate = g
 	}
+	g.fitLimit()
 	g.choosePath()
 	return g, nil
 }
@@ -177,15 +182,16 @@ func (g *Gate) SetLimit(n int) error {
 		g.setMax(n)
 		return nil
 	}
-	if changed := g.moveLimit(LimitChange{New: n, Center: n, Reason: LimitSet}); changed != nil {
-		changed()
-	}
+	g.moveLimit(n, LimitChange{Reason: LimitSet})()
 	return nil
 }
 
 // acquire takes a permit of class c by the long way, by looking at everything;
 // done is the context's error. It is called with g.mu held, and returns without.
 func (g *Gate) acquire(ctx context.Context, done error, c *class, r Request) (Permit, error) {
+	if g.share.end > 0 {
+		g.endShare(g.now())
+	}
 	end := g.snapshot(c, r)
 	err := done
 	if err == nil {
@@ -210,7 +216,11 @@ func (g *Gate) acquire(ctx context.Context, done error, c *class, r Request) (Pe
 	if g.heavy > 0 {
 		g.serve(w.since) // it may be its turn
 	}
+	onWait := g.onWait
 	g.unlock()
+	if onWait != nil {
+		onWait()
+	}
 
 	end.waits(ctx)
 	p, waited, err := g.wait(ctx, w)

@@ -121,7 +121,7 @@ func regretted(t *testing.T, s situation, load float64) (some, done []outcome) {
 // table of docs/gate.md.
 func TestInTime(t *testing.T) {
 	c := comparison{
-		loads: []float64{1.1, 3}, ways: []way{theGate, unpredicting, fifo}, window: 3 * time.Second, seeds: 2,
+		loads: []float64{1.1, 3}, ways: []way{theGate, unpredicting, fifo}, window: 3 * time.Second, seeds: 4,
 	}
 	most := 2.0 // that the gate may do less, in percent: with so few requests chance does that much
 	if *table {

@@ -152,7 +152,7 @@ func (o *overload) tick(g *Gate, now time.Duration) {
 func (o *overload) shedOne(g *Gate, now time.Duration) bool {
 	var lowest *class
 	for _, c := range o.classes {
-		if c.queue.n == 0 || c.inFlight < c.Reserved {
+		if c.queue.n == 0 || c.inFlight < c.reserved {
 			continue
 		}
 		if lowest == nil || c.Priority < lowest.Priority ||

@@ -22,6 +22,8 @@ func (g *Gate) hasRoom(c *class, n int) bool {
 	switch {
 	case g.halted:
 		return false
+	case g.limit == 0: // by a share
+		return false
 	case c == g.lane:
 		size := g.laneSize()
 		return min(n, size) <= size-c.inFlight
@@ -89,6 +91,9 @@ func (g *Gate) isEmpty() bool { return g.inFlight == 0 && g.lane.inFlight == 0 }
 // any. It is called whenever there may be room that was not there before, so
 // that whenever g.mu is free there is no room or nobody waits who could enter.
 func (g *Gate) serve(now time.Duration) (served bool) {
+	if g.share.end > 0 && now >= g.share.end {
+		g.endShare(now)
+	}
 	if g.waiting == 0 || g.halted {
 		return false
 	}
@@ -228,7 +233,7 @@ func (g *Gate) goesBefore(c, d *class) bool {
 	} else if a && c.passed != d.passed {
 		return c.passed > d.passed
 	} else if !a {
-		if a, b := c.inFlight < c.Reserved, d.inFlight < d.Reserved; a != b {
+		if a, b := c.inFlight < c.reserved, d.inFlight < d.reserved; a != b {
 			return a
 		}
 		if c.Priority != d.Priority {
@@ -261,9 +266,9 @@ func (g *Gate) passOver(w *waiter) {
 // refusal returns why a caller that needs n permits may not wait, or nil if it may.
 // A caller that holds a permit already is not in the queue of the newcomers.
 func (g *Gate) refusal(ctx context.Context, c *class, n int) error {
-	most := g.limit
+	most := g.wanted
 	if c == g.lane {
-		most = g.laneSize()
+		most = g.config.laneSize(g.wanted)
 	} else if c.Max > 0 {
 		most = min(most, c.Max)
 	}

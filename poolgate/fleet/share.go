@@ -1,0 +1,106 @@
+package fleet
+
+import (
+	"hash/fnv"
+	"math"
+	"slices"
+)
+
+// reserve is the part of the budget that is kept back for members that join:
+// with none they starve, and with twice as much they do not fare better.
+const reserve = 0.05
+
+// A claim is what a member wants.
+type claim struct {
+	demand, min, weight float64
+}
+
+// fairLevel returns the level λ of weighted max-min fairness: each member gets
+// the lower of its demand and λ times its weight, and at least its minimum, and
+// together they get the budget. It is infinite if all demands fit.
+func fairLevel(claims []claim, budget float64) float64 {
+	sum := func(level float64) float64 {
+		all := 0.0
+		for _, c := range claims {
+			all += max(c.min, min(c.demand, c.weight*level))
+		}
+		return all
+	}
+	if sum(math.Inf(1)) <= budget {
+		return math.Inf(1)
+	}
+	// The sum is piecewise linear in λ. It bends where a member leaves its
+	// minimum, and where it has what it wants.
+	bends := make([]float64, 0, 2*len(claims)+1)
+	bends = append(bends, 0)
+	for _, c := range claims {
+		bends = append(bends, c.min/c.weight, c.demand/c.weight)
+	}
+	slices.Sort(bends)
+	i, _ := slices.BinarySearchFunc(bends, budget, func(bend, budget float64) int {
+		if sum(bend) < budget {
+			return -1
+		}
+		return 1
+	})
+	if i == 0 {
+		return 0
+	}
+	if i == len(bends) {
+		return bends[len(bends)-1]
+	}
+	low, high := bends[i-1], bends[i]
+	atLow, atHigh := sum(low), sum(high)
+	if atHigh == atLow {
+		return low
+	}
+	return low + (high-low)*(budget-atLow)/(atHigh-atLow)
+}
+
+// fair returns what a member should have of the budget, and whether all demands
+// fit. Fractions of permits go by turns, by the store's clock, so that more
+// members than permits share them.
+func fair(v View, key string, own claim, budget, limit int) (target int, fits bool) {
+	spendable := (1 - reserve) * float64(budget)
+	claims := []claim{own}
+	minima := own.min
+	for _, m := range v.Members {
+		if m.Key == key {
+			continue
+		}
+		c := claim{m.Demand, float64(m.Min), m.Weight}
+		if c.weight <= 0 {
+			c.weight = 1
+		}
+		claims = append(claims, c)
+		minima += c.min
+	}
+	scale := 1.0
+	if minima > spendable {
+		scale = spendable / minima
+	}
+	for i := range claims {
+		claims[i].min *= scale
+	}
+	level := fairLevel(claims, spendable)
+	x := max(claims[0].min, min(own.demand, own.weight*level))
+	if math.IsInf(level, 1) {
+		return int(math.Ceil(x)), true
+	}
+	turn := unit(key)
+	if x < 1 {
+		turn = math.Mod(turn+v.Tick/60, 1)
+	}
+	target = int(math.Floor(x + turn))
+	if limit == target+1 && x+turn+0.05 >= float64(limit) { // no back and forth for a hair
+		target = limit
+	}
+	return target, false
+}
+
+// unit spreads keys over [0, 1).
+func unit(key string) float64 {
+	h := fnv.New64a()
+	h.Write([]byte(key))
+	return float64(h.Sum64()>>11) / (1 << 53)
+}

@@ -1,0 +1,113 @@
+package gate
+
+import (
+	"sort"
+	"time"
+)
+
+// LimitShare is the reason of a change by SetShare.
+const LimitShare = "share"
+
+// A share bounds the limit from outside. All is guarded by Gate.mu.
+type share struct {
+	held bool
+	n    int
+	end  time.Duration // on the gate's clock, when n becomes 0; 0 for never
+	lane int           // how much of n the lane out of band has
+}
+
+// SetShare bounds the permits that may be out, those out of band included, by n,
+// which may be 0, until a later call. At the moment until the share becomes 0,
+// unless until is zero. Package fleet calls it.
+//
+// A share lowers the limit and never raises it. Nobody who holds a permit loses
+// it. Callers wait for a share of 0 as they wait for a permit. The classes keep
+// their reservations in proportion. Of a share of 1 the lane out of band has
+// nothing.
+//
+// The gate looks at the time when a caller waits or is refused, when a timer
+// fires, and at one in 64 of all other permits: so a process that was stopped can
+// give out up to 64 permits between its continuation and its timer.
+func (g *Gate) SetShare(n int, until time.Time) {
+	g.mu.Lock()
+	now := g.now()
+	g.share.held, g.share.n, g.share.end = true, max(0, n), 0
+	if !until.IsZero() {
+		g.share.end = max(1, now+time.Until(until))
+		if g.share.end > now {
+			g.wake(now, g.share.end-now)
+		}
+	}
+	g.changeLimit(LimitChange{Reason: LimitShare}, now)()
+}
+
+// endShare ends a share whose time has come. It is called with g.mu held.
+func (g *Gate) endShare(now time.Duration) {
+	s := &g.share
+	switch {
+	case s.end == 0:
+	case now < s.end:
+		g.wake(now, s.end-now)
+	default:
+		s.n, s.end = 0, 0
+		g.fitLimit()
+	}
+}
+
+// moveLimit changes the limit that is wanted. The caller calls report without a
+// lock, for the observers.
+func (g *Gate) moveLimit(n int, change LimitChange) (report func()) {
+	g.mu.Lock()
+	g.wanted = n
+	return g.changeLimit(change, g.now())
+}
+
+// changeLimit has the limit follow what was changed, and serves waiters. It is
+// called with g.mu held, and returns without.
+func (g *Gate) changeLimit(change LimitChange, now time.Duration) (report func()) {
+	change.Old = g.limit
+	g.fitLimit()
+	g.endShare(now)
+	change.New = g.limit
+	if change.Center == 0 {
+		change.Center = g.limit
+	}
+	g.serve(now)
+	observers := g.observers
+	g.unlock()
+	return func() {
+		for _, o := range observers {
+			if o.LimitChange != nil && change.Old != change.New {
+				o.LimitChange(change)
+			}
+		}
+	}
+}
+
+// fitLimit sets the limit to what is wanted, as far as the share has room for it
+// and for the lane that goes with it. It is called with g.mu held.
+func (g *Gate) fitLimit() {
+	g.limit = g.wanted
+	if s := &g.share; s.held {
+		tooMuch := sort.Search(g.wanted, func(i int) bool { return g.config.laneSize(i+1) > s.n-(i+1) })
+		g.limit = min(max(tooMuch, 1), s.n)
+		g.share.lane = min(g.config.laneSize(g.wanted), s.n-g.limit)
+	} else {
+		g.share.lane = g.config.laneSize(g.wanted)
+	}
+	for _, c := range g.classes {
+		c.reserved = c.Reserved
+		if g.limit < g.wanted {
+			c.reserved = int(float64(c.Reserved) * float64(g.limit) / float64(g.wanted))
+		}
+	}
+}
+
+// OnWait has f called whenever a caller begins to wait, on its goroutine and
+// without a lock. There is one such function; nil removes it. Package fleet
+// calls it. It costs nothing where nobody waits.
+func (g *Gate) OnWait(f func()) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.onWait = f
+}

@@ -1,0 +1,166 @@
+package gate
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func TestSetShare(t *testing.T) {
+	for _, test := range []struct{ limit, lane, share, want, wantLane int }{
+		{40, 0, 100, 40, 10},
+		{40, 0, 50, 40, 10},
+		{40, 0, 49, 39, 10},
+		{40, 0, 20, 16, 4},
+		{40, 0, 2, 1, 1},
+		{40, 0, 1, 1, 0},
+		{40, 0, 0, 0, 0},
+		{40, 8, 20, 12, 8},
+		{40, 8, 6, 1, 5},
+		{40, 8, 1, 1, 0},
+		{40, NoOutOfBand, 20, 20, 0},
+		{math.MaxInt, 0, 10, 8, 2},
+		{math.MaxInt, 0, math.MaxInt, math.MaxInt - math.MaxInt/5, math.MaxInt / 5},
+	} {
+		t.Run(fmt.Sprintf("limit=%d,lane=%d,share=%d", test.limit, test.lane, test.share), func(t *testing.T) {
+			g, err := New(Config{Limit: test.limit, OutOfBand: test.lane})
+			if err != nil {
+				t.Fatal(err)
+			}
+			g.SetShare(test.share, time.Time{})
+			s := g.Stats()
+			near := func(a, b int) bool { return a == b || b > 1000 && math.Abs(float64(a)/float64(b)-1) < 0.01 }
+			if !near(s.Limit, test.want) || !near(s.OutOfBand.Max, test.wantLane) {
+				t.Errorf("the limit is %d and the lane %d, want %d and %d", s.Limit, s.OutOfBand.Max, test.want, test.wantLane)
+			}
+			if s.Limit < 0 || s.OutOfBand.Max < 0 || s.Limit > test.share-s.OutOfBand.Max {
+				t.Errorf("%d and %d are more than %d", s.Limit, s.OutOfBand.Max, test.share)
+			}
+		})
+	}
+}
+
+func TestShareOfNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, err := New(Config{Limit: 4, MaxWait: time.Minute})
+		if err != nil {
+			t.Fatal(err)
+		}
+		waits := 0
+		g.OnWait(func() { waits++ })
+		g.SetShare(0, time.Time{})
+		granted := make(chan Permit, 3)
+		for range 2 {
+			go func() {
+				p, err := g.Acquire(t.Context())
+				if err != nil {
+					t.Error(err)
+				}
+				granted <- p
+			}()
+		}
+		go func() {
+			p, err := g.AcquireWith(t.Context(), Request{Weight: 3})
+			if err != nil {
+				t.Error(err)
+			}
+			granted <- p
+		}()
+		time.Sleep(30 * time.Second)
+		if s := g.Stats(); s.Waiting != 3 || s.InFlight != 0 || waits != 3 {
+			t.Fatalf("%d wait and %d are in flight, and %d were seen to wait", s.Waiting, s.InFlight, waits)
+		}
+		g.SetShare(5, time.Now().Add(time.Second))
+		(<-granted).Release()
+		(<-granted).Release()
+		(<-granted).Release()
+		if s := g.Stats(); s.Limit != 4 {
+			t.Errorf("the limit is %d, want 4", s.Limit)
+		}
+		time.Sleep(2 * time.Second)
+		if s := g.Stats(); s.Limit != 0 || s.OutOfBand.Max != 0 {
+			t.Errorf("after the share's end the limit is %d and the lane %d", s.Limit, s.OutOfBand.Max)
+		}
+		if _, ok := g.TryAcquire(t.Context()); ok {
+			t.Error("a share that has ended gives a permit")
+		}
+		if _, err := g.Acquire(t.Context()); !errors.Is(err, ErrWaitTimeout) {
+			t.Errorf("the error is %v", err)
+		}
+	})
+}
+
+func TestShareKeepsReservationsInProportion(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, err := New(Config{Limit: 20, OutOfBand: NoOutOfBand, Classes: []Class{{Name: "web", Reserved: 10}, {Name: "batch"}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		g.SetShare(6, time.Time{})
+		done := map[string]int{}
+		count := make(chan string)
+		stop := time.Now().Add(10 * time.Second)
+		for i := range 60 {
+			class := "web"
+			if i%2 == 0 {
+				class = "batch"
+			}
+			go func() {
+				random := rand.New(rand.NewPCG(uint64(i), 1))
+				for time.Now().Before(stop) {
+					p, err := g.AcquireWith(t.Context(), Request{Class: class})
+					if err != nil {
+						t.Error(err)
+						break
+					}
+					time.Sleep(time.Duration(random.IntN(20)) * time.Millisecond)
+					p.Release()
+					count <- class
+				}
+				count <- ""
+			}()
+		}
+		for left := 60; left > 0; {
+			if class := <-count; class == "" {
+				left--
+			} else {
+				done[class]++
+			}
+		}
+		// Three of the six are the web's own.
+		if share := float64(done["web"]) / float64(done["web"]+done["batch"]); share < 0.5 || share > 0.9 {
+			t.Errorf("web got %.2f of the permits", share)
+		}
+	})
+}
+
+func TestShareAndAdaptive(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, err := New(Config{Limit: 30, Adaptive: &Adaptive{Max: 50}, OutOfBand: NoOutOfBand})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer g.Close()
+		g.SetShare(10, time.Time{})
+		p, err := g.Acquire(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 100 {
+			p.Worked(time.Millisecond, false, false)
+			time.Sleep(100 * time.Millisecond)
+			if n := g.Limit(); n > 10 {
+				t.Fatalf("the limit is %d, above the share", n)
+			}
+		}
+		p.Release()
+		g.SetShare(100, time.Time{})
+		if n := g.Limit(); n < 20 {
+			t.Errorf("the limit is %d after the share has grown", n)
+		}
+	})
+}
