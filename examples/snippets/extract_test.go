@@ -128,6 +128,7 @@ import (
 	"github.com/poolgate/poolgate/poolgate/debugpage"
 	"github.com/poolgate/poolgate/poolgate/gate"
 	"github.com/poolgate/poolgate/poolgate/gatehttp"
+	"github.com/poolgate/poolgate/poolgate/fleet"
 	"github.com/poolgate/poolgate/poolgate/gather"
 	"github.com/poolgate/poolgate/poolgate/logging"
 	"github.com/poolgate/poolgate/poolgate/poolgatetest"
