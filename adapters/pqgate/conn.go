@@ -55,7 +55,10 @@ type Conn struct {
 
 // Raw returns lib/pq's own connection, which is what pq.SetNoticeHandler and
 // pq.SetNotificationHandler want. It is valid as long as the Conn is.
-func (c *Conn) Raw() driver.Conn { return c.inner }
+func (c *Conn) Raw() driver.Conn {
+	c.lift()
+	return c.inner
+}
 
 // ResetSession returns driver.ErrBadConn if the connection cannot be used
 // again. The pool asks before it hands out a connection that was idle.
@@ -117,11 +120,16 @@ func (c *Conn) cancelling() {
 	c.socket.SetDeadline(time.Now().Add(socket.Patience))
 }
 
-// begin is called before each call of lib/pq's connection, and result after it.
-func (c *Conn) begin() socket.Call {
+// lift takes the deadline away that cancelling has set for an earlier call.
+func (c *Conn) lift() {
 	if c.limited.Swap(false) {
 		c.socket.SetDeadline(time.Time{})
 	}
+}
+
+// begin is called before each call of lib/pq's connection, and result after it.
+func (c *Conn) begin() socket.Call {
+	c.lift()
 	return socket.Call{Checkout: c.checkout, Start: c.socket.Sent()}
 }
 
@@ -156,10 +164,10 @@ func (c *Conn) Ping(ctx context.Context) error {
 		c.checkout = c.socket.Sent() // a ping may be sent again
 		call.Checkout = c.checkout
 	}
-	if err != nil && !c.dead() {
-		return err // of the server: it is driver.ErrBadConn, and true
+	if err == nil {
+		return nil
 	}
-	return c.result(ctx, call, err)
+	return c.socket.Lost(ctx, call, err) // lib/pq says driver.ErrBadConn, whatever it is
 }
 
 // ExecContext executes a statement.

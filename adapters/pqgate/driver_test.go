@@ -201,3 +201,27 @@ func TestConnectTimeout(t *testing.T) {
 		t.Errorf("from the environment: %v, %v", config.ConnectTimeout, err)
 	}
 }
+
+// A prepared statement that is canceled leaves its connection good, for lib/pq's
+// own too, and for longer than it had to answer.
+func TestRawAfterACanceledStatement(t *testing.T) {
+	c := connect(t)
+	stmt, err := c.PrepareContext(t.Context(), "select pg_sleep(60)")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	time.AfterFunc(10*time.Millisecond, cancel)
+	if _, err := stmt.(driver.StmtExecContext).ExecContext(ctx, nil); !errors.Is(err, context.Canceled) {
+		t.Fatalf("got %v", err)
+	}
+	if c.dead() {
+		t.Skip("the server has answered too late to keep the connection")
+	}
+	if _, err := c.Raw().(driver.ExecerContext).ExecContext(t.Context(), "select pg_sleep(0.3)", nil); err != nil {
+		t.Error(err)
+	}
+	if !c.IsValid() {
+		t.Error("the connection is not valid")
+	}
+}

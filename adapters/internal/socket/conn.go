@@ -16,7 +16,7 @@ import (
 // concurrent use, as with any net.Conn.
 type Conn struct {
 	net.Conn
-	network, address string // as it was dialled
+	network, address string // of the server
 
 	sent atomic.Int64
 

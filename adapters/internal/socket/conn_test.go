@@ -196,12 +196,25 @@ func TestRequestsToCancel(t *testing.T) {
 	if line.Settled() {
 		t.Error("it is settled before the server has taken the request")
 	}
+	elsewhere, err := line.DialContext(t.Context(), "tcp", "127.0.0.1:1") // as another server of the same name
+	if err != nil {
+		t.Fatalf("a request to cancel goes to another server: %v", err)
+	}
+	defer elsewhere.Close()
+	if there, err := l.Accept(); err != nil {
+		t.Fatal(err)
+	} else {
+		there.Close()
+	}
+	if _, err := elsewhere.Read(make([]byte, 1)); err != io.EOF {
+		t.Error(err)
+	}
 	there.Close()
 	answered.SetDeadline(time.Now().Add(patience)) // which is not later than CancelTimeout
 	if _, err := answered.Read(make([]byte, 1)); err != io.EOF {
 		t.Fatal(err)
 	}
-	if !line.Settled() || cancelling != 1 {
+	if !line.Settled() || cancelling != 2 {
 		t.Errorf("settled: %v; Cancelling was called %d times", line.Settled(), cancelling)
 	}
 

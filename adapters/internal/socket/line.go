@@ -34,11 +34,15 @@ type Line struct {
 // DialContext dials.
 func (l *Line) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	if l.established.Load() {
-		return l.dialCancel(ctx, network, address)
+		return l.dialCancel(ctx)
 	}
 	conn, err := l.Dial(ctx, network, address)
 	if err != nil {
 		return nil, err
+	}
+	// A name can stand for several servers, of which this is one.
+	if peer := conn.RemoteAddr(); peer != nil && peer.Network() == "tcp" {
+		address = peer.String()
 	}
 	l.conn = &Conn{Conn: conn, network: network, address: address}
 	return l.conn, nil
@@ -73,9 +77,9 @@ func (l *Line) Settled() bool { return l.cancels.Load() == l.answered.Load() }
 // Answered returns how many requests to cancel the server has taken.
 func (l *Line) Answered() int64 { return l.answered.Load() }
 
-// dialCancel dials for a request to cancel. Whatever the driver does with it
-// ends in time.
-func (l *Line) dialCancel(ctx context.Context, network, address string) (net.Conn, error) {
+// dialCancel dials for a request to cancel, to the server of the connection.
+// Whatever the driver does with it ends in time.
+func (l *Line) dialCancel(ctx context.Context) (net.Conn, error) {
 	l.cancels.Add(1)
 	if l.Cancelling != nil {
 		l.Cancelling()
@@ -87,7 +91,7 @@ func (l *Line) dialCancel(ctx context.Context, network, address string) (net.Con
 	end := time.Now().Add(timeout)
 	ctx, cancel := context.WithDeadline(ctx, end)
 	defer cancel()
-	conn, err := l.Dial(ctx, network, address)
+	conn, err := l.Dial(ctx, l.conn.network, l.conn.address)
 	if err != nil {
 		return nil, err
 	}
