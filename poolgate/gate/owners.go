@@ -43,27 +43,26 @@ func (o *owners) set(h *hold, id int64) {
 
 func (l *ownerList) add(h *hold, id int64) bool {
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	if !h.owner.CompareAndSwap(0, id) { // another was quicker
-		return false
+	added := h.owner.CompareAndSwap(0, id) // or another was quicker
+	if added {
+		h.nextOwned, l.first = l.first, h
 	}
-	h.nextOwned, l.first = l.first, h
-	return true
+	l.mu.Unlock()
+	return added
 }
 
 // remove takes h out, unless id owns it no longer.
 func (l *ownerList) remove(h *hold, id int64) {
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	if h.owner.Load() != id {
-		return
+	if h.owner.Load() == id {
+		at := &l.first
+		for *at != h {
+			at = &(*at).nextOwned
+		}
+		*at, h.nextOwned = h.nextOwned, nil
+		h.owner.Store(0)
 	}
-	at := &l.first
-	for *at != h {
-		at = &(*at).nextOwned
-	}
-	*at, h.nextOwned = h.nextOwned, nil
-	h.owner.Store(0)
+	l.mu.Unlock()
 }
 
 // each calls f with every hold that id owns until f returns false.
