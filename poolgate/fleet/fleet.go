@@ -65,8 +65,8 @@ type Config struct {
 	Store  Store
 	Schema string
 
-	// Weight is how much of the budget the member gets beside others that want
-	// more than there is. Zero means 1.
+	// Weight is how much of the budget the member gets in proportion to others,
+	// where all want more than there is. Zero means 1.
 	Weight float64
 }
 

@@ -22,7 +22,6 @@ type crowd struct {
 	mu     sync.Mutex
 	users  []*modelUser
 	excess int // the most by which the live limits together exceeded the budget
-	inUse  int // the most by which connections that are in use did, but for statements that outlived a lease
 }
 
 // A modelUser is a DB with open work: so many callers that each take a
@@ -40,7 +39,6 @@ type modelUser struct {
 	frozen   bool
 	callers  int // that want a connection or have one
 	inFlight int
-	outlived int // statements that began under a lease that has ended or shrunk since
 	done     int
 	first    time.Time // when the first of the present burst got its permit
 	since    time.Time // when the burst began
