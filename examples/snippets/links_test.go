@@ -49,6 +49,20 @@ func TestLinks(t *testing.T) {
 	}
 }
 
+// TestTheREADMELinksEveryPage keeps pages from being forgotten.
+func TestTheREADMELinksEveryPage(t *testing.T) {
+	readme := read(t, filepath.Join(top, "README.md"))
+	pages, err := filepath.Glob(filepath.Join(top, "docs", "*.md"))
+	if err != nil || len(pages) == 0 {
+		t.Fatal(err)
+	}
+	for _, page := range pages {
+		if !strings.Contains(readme, "(docs/"+filepath.Base(page)) {
+			t.Errorf("README.md has no link to docs/%s", filepath.Base(page))
+		}
+	}
+}
+
 func read(t *testing.T, file string) string {
 	t.Helper()
 	text, err := os.ReadFile(file)
