@@ -218,7 +218,7 @@ func (r *gateReport) notes(now time.Time) []note {
 		add(true, format, number(int(n), "caller was", "callers were"), seconds(max(time.Second, now.Sub(since).Round(time.Second))))
 	}
 	if n := r.Totals.UnknownClass; n > 0 {
-		add(true, "%s refused because the gate has no class of the name that they gave.", number(int(n), "caller was", "callers were"))
+		add(true, "%s refused because the gate does not have the class that was named.", number(int(n), "caller was", "callers were"))
 	}
 	if full && r.Waiting == 0 {
 		add(false, "%s, and nobody waits.", inUse(r.InFlight, r.Limit))
