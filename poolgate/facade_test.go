@@ -312,7 +312,7 @@ func waitFor(t *testing.T, what func() bool) {
 func TestAdmission(t *testing.T) {
 	ctx := context.Background()
 
-	t.Run("whoever waits occupies no connection", func(t *testing.T) {
+	t.Run("a waiting caller occupies no connection", func(t *testing.T) {
 		db, r := open(t, modern, limit(1))
 		rows, err := db.QueryContext(ctx, "x")
 		must(t, err)

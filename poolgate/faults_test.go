@@ -186,7 +186,7 @@ func TestDriverPanics(t *testing.T) {
 			}
 			return nil
 		})
-		panics(func() { conn.ExecContext(ctx, "x") }) // after a Query, database/sql would hang here for ever, gated or not
+		panics(func() { conn.ExecContext(ctx, "x") }) // after a Query, database/sql would hang here, gated or not
 		r.set(nil)
 		if got := db.Gate().Stats().InFlight; got != 0 {
 			t.Errorf("%d permits are held", got)

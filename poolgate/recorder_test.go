@@ -232,7 +232,7 @@ func (s recStmt) Query([]driver.Value) (driver.Rows, error) {
 	return recRows(s), s.c.r.record("stmt.query", s.c.n)
 }
 
-// contextualStmt is as those of lib/pq and pgx are, and so is kept.
+// contextualStmt has the methods of the statements of lib/pq and pgx, and is kept.
 type contextualStmt struct{ recStmt }
 
 func (s contextualStmt) ExecContext(ctx context.Context, args []driver.NamedValue) (driver.Result, error) {

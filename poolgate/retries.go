@@ -10,7 +10,7 @@ import (
 	"github.com/petermattis/goid"
 )
 
-// database/sql tries a call again whose connection was bad: twice with a
+// database/sql tries a call again if its connection was bad: twice with a
 // connection from its free list, then with a new one. The façade leaves that to
 // it and sends nothing twice itself, so that a statement is sent as often as it
 // would be without a gate. But these tries are checkouts of different seats,

@@ -16,7 +16,7 @@ import (
 func TestOutOfBand(t *testing.T) {
 	ctx := context.Background()
 
-	t.Run("is beside the limit, with a permit of the lane", func(t *testing.T) {
+	t.Run("is beyond the limit, with a permit of the lane", func(t *testing.T) {
 		db, r := open(t, modern, limit(1))
 		tx, err := db.Begin()
 		must(t, err)

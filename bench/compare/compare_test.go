@@ -42,7 +42,7 @@ func TestContenders(t *testing.T) {
 				t.Errorf("%d waits were measured", n)
 			}
 		})
-		t.Run(one.name+" lets nobody in whose context ends first", func(t *testing.T) {
+		t.Run(one.name+" admits nobody whose context ends first", func(t *testing.T) {
 			c := one.make(t, 1, 2)
 			defer c.close()
 			var second error

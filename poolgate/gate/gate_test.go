@@ -673,7 +673,7 @@ func TestRelease(t *testing.T) {
 }
 
 func TestRejectedError(t *testing.T) {
-	inBubble(t, "it matches ErrRejected and its reason, and says how to mend it", func(t *testing.T) {
+	inBubble(t, "it matches ErrRejected and its reason, and says how to fix it", func(t *testing.T) {
 		g := newGate(t, gate.Config{Limit: 1, MaxWaiting: 1, MaxWait: time.Second})
 		p := acquire(t, g)
 		w := call(t.Context(), g)

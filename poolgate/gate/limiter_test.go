@@ -101,7 +101,7 @@ type gated struct {
 
 func hideAll(ctx context.Context, _ int) context.Context { return undated{ctx} }
 
-// datedLater hides its deadline from whoever asks first, which is the gate as it
+// datedLater hides its deadline from the first caller of Deadline, the gate that
 // decides whether a newcomer may wait.
 type datedLater struct {
 	context.Context

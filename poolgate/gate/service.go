@@ -20,7 +20,7 @@ const (
 
 	// hurry is how many times as quickly as permits are given out the queue may
 	// turn out to move, since others leave it too and estimates err: only a
-	// newcomer that would be late even so is refused on arrival.
+	// newcomer that would still be late is refused on arrival.
 	hurry = 2
 )
 

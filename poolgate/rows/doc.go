@@ -26,7 +26,7 @@
 // Numbers, strings, bools, []byte, time.Time, types that implement sql.Scanner,
 // and pointers to these are read as sql.Rows.Scan reads them.
 //
-// A slice is an array, and so is a Go array of the right length. For a column
+// A slice is an array, like a Go array of the right length. For a column
 // of type json or jsonb, a slice, a map or a struct is unmarshaled. Both work in
 // the same way with every driver and every version of Go, although
 // sql.Rows.Scan reads a []string only with pgx and Go 1.27.

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// testConnector checks what a connector says of the server that a DSN names.
+// testConnector checks what a connector says about the server that a DSN names.
 func testConnector(t *testing.T, d Driver) {
 	for _, env := range []string{"PGHOST", "PGHOSTADDR", "PGPORT", "PGDATABASE", "PGUSER"} {
 		t.Setenv(env, "") // so that it is put back

@@ -23,7 +23,7 @@ func testDeadlocks(t *testing.T, d Driver) {
 		// another. It gives everything back, and returns the last error.
 		run func(f *fixture, all *sync.WaitGroup) error
 	}{
-		{"a query beside a transaction", func(f *fixture, all *sync.WaitGroup) error {
+		{"a query next to a transaction", func(f *fixture, all *sync.WaitGroup) error {
 			tx, err := f.Begin()
 			if err != nil {
 				return err
@@ -60,7 +60,7 @@ func testDeadlocks(t *testing.T, d Driver) {
 			}
 			return err
 		}},
-		{"a statement that is prepared on the pool beside a transaction", func(f *fixture, all *sync.WaitGroup) error {
+		{"a statement that is prepared on the pool next to a transaction", func(f *fixture, all *sync.WaitGroup) error {
 			tx, err := f.Begin()
 			if err != nil {
 				return err

@@ -26,7 +26,7 @@ type fixture struct {
 	*poolgate.DB
 	driver   Driver
 	dsn      string
-	observer *sql.DB // a bare pool beside the gate, to look from outside
+	observer *sql.DB // a bare pool that passes no gate, to look from outside
 }
 
 // open opens a gated pool for t. When t ends it makes sure that nothing is

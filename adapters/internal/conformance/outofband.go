@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// testOutOfBand checks the views of a DB beside what is open.
+// testOutOfBand checks the views of a DB next to what is open.
 func testOutOfBand(t *testing.T, d Driver) {
 	t.Run("there is no deadlock, even with one permit", func(t *testing.T) {
 		f := open(t, d, 1)
