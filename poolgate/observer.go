@@ -49,9 +49,10 @@ type Observer struct {
 // for that. Args must not be changed or kept.
 type Call struct {
 	Lease LeaseStart
-	Kind  string // "exec", "query", "prepare", "begin", "commit", "rollback" or "ping"
+	Kind  string // "exec", "query", "batch", "prepare", "begin", "commit", "rollback" or "ping"
 	Query string // as it was given, with its literals; "" if the kind has none
 	Args  []driver.NamedValue
+	Batch int // how many statements a "batch" has, see SendPipeline; Query has the first of them
 	Took  time.Duration
 	Err   error
 }
@@ -219,18 +220,29 @@ func (w *watch) end() {
 
 // called is called after a call to the driver that was not ended by a panic.
 func (w *watch) called(ctx context.Context, kind, query string, args []driver.NamedValue, err error) {
-	if w == nil || err == driver.ErrSkip { // it will be called in another way
+	if err != driver.ErrSkip { // otherwise it will be called in another way
+		w.tell(ctx, Call{Kind: kind, Query: query, Args: args, Err: err})
+	}
+}
+
+// batch is called after a pipeline.
+func (w *watch) batch(ctx context.Context, query string, size int, err error) {
+	w.tell(ctx, Call{Kind: "batch", Query: query, Batch: size, Err: err})
+}
+
+func (w *watch) tell(ctx context.Context, c Call) {
+	if w == nil {
 		return
 	}
-	took := time.Duration(0)
+	c.Lease = w.ended.Start
 	for _, o := range w.observers {
 		if o.Call == nil {
 			continue
 		}
-		if took == 0 {
-			took = sinceStart() - w.at
+		if c.Took == 0 {
+			c.Took = sinceStart() - w.at
 		}
-		o.Call(ctx, Call{Lease: w.ended.Start, Kind: kind, Query: query, Args: args, Took: took, Err: err})
+		o.Call(ctx, c)
 	}
 }
 

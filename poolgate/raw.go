@@ -25,24 +25,33 @@ var ErrRawType = errors.New("poolgate: the driver's connection is of another typ
 // and names the types that there are.
 func Raw[T any](conn *sql.Conn, f func(T) error) error {
 	return conn.Raw(func(dc any) error {
-		if gated, ok := dc.(interface{ expose() driver.Conn }); ok {
-			dc = gated.expose()
+		found, err := find[T](dc)
+		if err != nil {
+			return err
 		}
-		if dc == nil { // the connection was lost, and given back
-			return driver.ErrBadConn
-		}
-		var found []string
-		for {
-			if c, ok := dc.(T); ok {
-				return f(c)
-			}
-			found = append(found, fmt.Sprintf("%T", dc))
-			wrapper, ok := dc.(interface{ Raw() driver.Conn })
-			if !ok {
-				return fmt.Errorf("%w: it is %s, not %v",
-					ErrRawType, strings.Join(found, " around "), reflect.TypeFor[T]())
-			}
-			dc = wrapper.Raw()
-		}
+		return f(found)
 	})
+}
+
+// find returns the outermost T behind dc, which is what sql.Conn.Raw hands out.
+func find[T any](dc any) (t T, err error) {
+	if gated, ok := dc.(interface{ expose() driver.Conn }); ok {
+		dc = gated.expose()
+	}
+	if dc == nil { // the connection was lost, and given back
+		return t, driver.ErrBadConn
+	}
+	var found []string
+	for {
+		if t, ok := dc.(T); ok {
+			return t, nil
+		}
+		found = append(found, fmt.Sprintf("%T", dc))
+		wrapper, ok := dc.(interface{ Raw() driver.Conn })
+		if !ok {
+			return t, fmt.Errorf("%w: it is %s, not %v",
+				ErrRawType, strings.Join(found, " around "), reflect.TypeFor[T]())
+		}
+		dc = wrapper.Raw()
+	}
 }

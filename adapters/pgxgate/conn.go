@@ -24,6 +24,8 @@ type Conn struct {
 	socket    *socket.Conn
 	watcher   *watcher
 
+	described described // by SendPipeline
+
 	heard    time.Time // when the server was heard last, as far as that counts
 	checkout int64     // what was sent when the connection was taken from the pool
 }

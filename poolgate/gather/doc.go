@@ -23,12 +23,15 @@
 //
 // Statements on connections of their own see the database at different moments.
 // [Independent] accepts that. [Snapshot] makes all of them see one moment.
-// [Serial] does so too, on one connection, and can write.
+// [Serial] does so too, on one connection, and can write. So does [Pipelined], in
+// one round trip, with pgx.
 //
 //   - One statement instead of many, by = ANY($1) or rows.LoadMany, is faster
 //     than any gather if it can do the same work.
 //   - Serial is the fastest for a few statements that each take the server well
 //     under a millisecond.
+//   - Pipelined is for many such statements, and for a server that is a network
+//     away.
 //   - Snapshot is for slower statements that belong together: sums that have to
 //     be right, a list and its count.
 //   - Independent is for statements that have nothing to do with one another,
@@ -38,8 +41,8 @@
 //
 // # Permits
 //
-// Each statement of an Independent gather takes a permit; each connection of a
-// Snapshot or Serial gather holds one until the gather has no work for it. The
+// Each statement of an Independent gather takes a permit; each connection of
+// another gather holds one until the gather has no work for it. The
 // permits are of the class that ctx carries. No gather needs more than one
 // permit, so gathers cannot wait for one another. A caller that holds a permit
 // through a unit of package session gathers out of band, see [Run]. A caller

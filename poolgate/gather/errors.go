@@ -1,6 +1,18 @@
 package gather
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+)
+
+// ErrNoPipeline is the error of a [Pipelined] gather whose driver has no
+// pipeline.
+var ErrNoPipeline = errors.New("gather: the driver has no pipeline: use pgxgate, or set Options.OrSerial")
+
+var (
+	errOneAtATime = errors.New("gather: a statement of a Pipelined gather has one query at a time: close the rows of the one before")
+	errNoPrepare  = errors.New("gather: a statement of a Pipelined gather cannot prepare")
+)
 
 // A StatementError says which statement failed. It unwraps to the reason: the
 // error of the driver or of the context, a *gate.RejectedError, or ErrRowsOpen.

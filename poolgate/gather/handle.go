@@ -42,10 +42,14 @@ type handle struct {
 	prune  int // the number of rows at which to look for closed ones
 }
 
-// direct returns the database that db, which may be a handle, stands for.
+// direct returns the database that db, which may be a handle, stands for, to a
+// statement that makes one call of it.
 func direct(db session.DBTX) session.DBTX {
 	if h, ok := db.(*handle); ok {
-		return h.DBTX
+		db = h.DBTX
+	}
+	if p, ok := db.(*part); ok {
+		p.once = true
 	}
 	return db
 }

@@ -43,8 +43,19 @@ func (f *fixture) sleeping(t testing.TB) int {
 // held: no permit, no waiter, no connection, no goroutine.
 func onBoth(t *testing.T, f func(run func(name string, test func(t *testing.T, db *fixture)))) {
 	t.Helper()
+	with(t, bothdrivers.All, f)
+}
+
+// onPgx is onBoth with the driver that has a pipeline.
+func onPgx(t *testing.T, f func(run func(name string, test func(t *testing.T, db *fixture)))) {
+	t.Helper()
+	with(t, bothdrivers.All[:1], f)
+}
+
+func with(t *testing.T, drivers []bothdrivers.Driver, f func(run func(name string, test func(t *testing.T, db *fixture)))) {
+	t.Helper()
 	server := pgserver.ForTest(t)
-	for _, driver := range bothdrivers.All {
+	for _, driver := range drivers {
 		t.Run(driver.Name, func(t *testing.T) {
 			dsn := server.CreateDatabase(t)
 			open := func(config gate.Config) *poolgate.DB {

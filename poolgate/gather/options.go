@@ -7,6 +7,11 @@ import "fmt"
 // asked for thousands of permits at once would fill the gate's queue.
 const DefaultLimit = 32
 
+// DefaultBatch is the maximum number of statements that a [Pipelined] gather
+// sends at once if [Options.Limit] is zero. It bounds the memory for what is sent
+// and the goroutines that wait for it.
+const DefaultBatch = 256
+
 // Consistency says what the statements of a gather see of one another and of
 // concurrent writes.
 type Consistency int
@@ -34,9 +39,27 @@ const (
 	// otherwise. As always at this level, a write to a row that another
 	// transaction has changed meanwhile fails with SQLSTATE 40001.
 	Serial
+
+	// Pipelined sends all statements in one round trip on one connection under
+	// one permit, in one transaction at REPEATABLE READ: READ ONLY, unless
+	// [Options.ReadWrite] is set. It needs a driver that can, which pgx can and
+	// lib/pq cannot, see [Options.OrSerial].
+	//
+	// The server executes the statements in order, and the results are read in
+	// that order. Most of them arrive when the last statement was executed.
+	//
+	// A function runs up to its first statement, and waits until all others
+	// have come as far. It gets its result when the statements before it have
+	// ended. Its next statement goes with the next round trip. It cannot prepare
+	// statements, nor have two under way at once.
+	//
+	// Since the statements are sent together, one that is new to its connection
+	// cannot refer to a table that one before it creates; and if the context of
+	// one ends, all of them are cancelled.
+	Pipelined
 )
 
-// String returns "independent", "snapshot" or "serial".
+// String returns "independent", "snapshot", "serial" or "pipelined".
 func (c Consistency) String() string {
 	switch c {
 	case Independent:
@@ -45,6 +68,8 @@ func (c Consistency) String() string {
 		return "snapshot"
 	case Serial:
 		return "serial"
+	case Pipelined:
+		return "pipelined"
 	}
 	return fmt.Sprintf("Consistency(%d)", int(c))
 }
@@ -57,7 +82,8 @@ type Options struct {
 
 	// Limit is the maximum number of statements that run at once. Each needs a
 	// permit, so the gate may allow fewer. Zero means DefaultLimit. Serial
-	// ignores it.
+	// ignores it. For Pipelined it is the maximum number of statements that are
+	// sent at once, and zero means DefaultBatch.
 	Limit int
 
 	// Chunked runs the statements in waves of Limit: the next wave begins when
@@ -70,16 +96,31 @@ type Options struct {
 	// cancels those that are running, and the others do not begin.
 	//
 	// With Snapshot and Serial it costs one more round trip for each statement,
-	// for a savepoint.
+	// for a savepoint. With Pipelined it costs a savepoint for each statement
+	// but no round trip, and one round trip for each statement that fails.
 	AllErrors bool
+
+	// ReadWrite lets the statements of a Pipelined gather write. All is
+	// committed if none fails, and rolled back otherwise. The COMMIT waits until
+	// all results are read, which is one more round trip.
+	ReadWrite bool
+
+	// OrSerial lets a Pipelined gather run like a Serial one, which is still
+	// READ ONLY without ReadWrite, if the driver has no pipeline. Otherwise it
+	// fails with an error that matches [ErrNoPipeline].
+	OrSerial bool
 }
 
 func (o Options) check() error {
 	switch {
-	case o.Consistency < Independent || o.Consistency > Serial:
-		return fmt.Errorf("gather: Options.Consistency is %d; it must be Independent, Snapshot or Serial", int(o.Consistency))
+	case o.Consistency < Independent || o.Consistency > Pipelined:
+		return fmt.Errorf("gather: Options.Consistency is %d; it must be Independent, Snapshot, Serial or Pipelined", int(o.Consistency))
 	case o.Limit < 0:
 		return fmt.Errorf("gather: Options.Limit is %d; it must not be negative", o.Limit)
+	case o.ReadWrite && o.Consistency != Pipelined:
+		return fmt.Errorf("gather: Options.ReadWrite is for Pipelined, and Options.Consistency is %v", o.Consistency)
+	case o.OrSerial && o.Consistency != Pipelined:
+		return fmt.Errorf("gather: Options.OrSerial is for Pipelined, and Options.Consistency is %v", o.Consistency)
 	}
 	return nil
 }
@@ -89,6 +130,8 @@ func (o Options) workers(n int) int {
 	switch {
 	case o.Consistency == Serial:
 		return 1
+	case o.Consistency == Pipelined && o.Limit == 0:
+		return min(n, DefaultBatch)
 	case o.Limit == 0:
 		return min(n, DefaultLimit)
 	}

@@ -68,7 +68,7 @@ func run(ctx context.Context, db DB, o Options, n int, statement func(context.Co
 	if end != nil {
 		defer func() { g.tell(end, err, lane) }()
 	}
-	if o.Chunked {
+	if o.Chunked && o.Consistency != Pipelined {
 		g.chunk = g.workers
 	}
 	g.turn.L = &g.mu
@@ -81,7 +81,9 @@ func run(ctx context.Context, db DB, o Options, n int, statement func(context.Co
 	case Snapshot:
 		g.guard(g.snapshot)
 	case Serial:
-		g.guard(g.serial)
+		g.guard(func() { g.serial(beginSerial) })
+	case Pipelined:
+		g.guard(g.pipelined)
 	}
 	g.running.Wait()
 	return g.outcome()
@@ -286,4 +288,11 @@ func (g *gathering) tell(end operation.End, err error, lane bool) {
 		err = g.panicked
 	}
 	end(err, slog.String("consistency", g.options.Consistency.String()), slog.Int("statements", g.n), slog.Bool("out_of_band", lane))
+}
+
+// over reports whether the gather was stopped.
+func (g *gathering) over() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.stopped
 }

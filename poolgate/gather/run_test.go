@@ -226,8 +226,10 @@ func TestOptions(t *testing.T) {
 		want string
 	}{
 		{gather.Options{Limit: -1}, "gather: Options.Limit is -1; it must not be negative"},
-		{gather.Options{Consistency: 3}, "gather: Options.Consistency is 3; it must be Independent, Snapshot or Serial"},
-		{gather.Options{Consistency: -1}, "gather: Options.Consistency is -1; it must be Independent, Snapshot or Serial"},
+		{gather.Options{Consistency: 4}, "gather: Options.Consistency is 4; it must be Independent, Snapshot, Serial or Pipelined"},
+		{gather.Options{ReadWrite: true}, "gather: Options.ReadWrite is for Pipelined, and Options.Consistency is independent"},
+		{gather.Options{Consistency: gather.Serial, OrSerial: true}, "gather: Options.OrSerial is for Pipelined, and Options.Consistency is serial"},
+		{gather.Options{Consistency: -1}, "gather: Options.Consistency is -1; it must be Independent, Snapshot, Serial or Pipelined"},
 	} {
 		says(t, gather.Run(t.Context(), nil, test.o, gather.Discard("SELECT 1")), test.want)
 	}

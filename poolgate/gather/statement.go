@@ -94,7 +94,7 @@ type SQL struct {
 func Collect[T any](ctx context.Context, db DB, o Options, statements ...SQL) ([]Frozen[T], error) {
 	results := make([]Frozen[T], len(statements))
 	err := run(ctx, db, o, len(statements), func(ctx context.Context, db session.DBTX, i int) error {
-		all, err := rows.Collect[T](ctx, db, statements[i].Query, statements[i].Args...)
+		all, err := rows.Collect[T](ctx, direct(db), statements[i].Query, statements[i].Args...)
 		results[i].rows = all
 		return err
 	})

@@ -101,11 +101,16 @@ func (t *transaction) save() error {
 	return nil
 }
 
-// commit keeps what the statements have written. If a function has hidden the
-// error of a statement, COMMIT would roll back and report no error. So commit
-// first asks the server whether it still accepts statements.
-func (t *transaction) commit() error {
+// accepts reports whether the server still accepts statements. If a function has
+// hidden the error of one, COMMIT would roll back and report no error.
+func (t *transaction) accepts() error {
 	_, err := t.conn.ExecContext(t.ctx, "SELECT 1")
+	return err
+}
+
+// commit keeps what the statements have written, unless err says that they have
+// failed.
+func (t *transaction) commit(err error) error {
 	if err == nil {
 		ctx, cancel := context.WithCancel(context.WithoutCancel(t.ctx))
 		defer cancel()
@@ -152,8 +157,8 @@ func (t *transaction) discard() {
 }
 
 // serial runs all statements in one transaction.
-func (g *gathering) serial() {
-	t, err := g.begin(g.ctx, beginSerial)
+func (g *gathering) serial(begin string) {
+	t, err := g.begin(g.ctx, begin)
 	if err != nil {
 		g.fail(err)
 		return
@@ -168,7 +173,7 @@ func (g *gathering) serial() {
 	if !g.whole() {
 		return
 	}
-	if err := t.commit(); err != nil {
+	if err := t.commit(t.accepts()); err != nil {
 		g.fail(err)
 		return
 	}
