@@ -1,7 +1,9 @@
 // Package promgate exports the metrics of gates to Prometheus, for programs that
 // use Prometheus' own client and not OpenTelemetry.
 //
-//	prometheus.MustRegister(promgate.New(map[string]*gate.Gate{"orders": db.Gate()}))
+//	prometheus.MustRegister(promgate.NewDB(map[string]*poolgate.DB{"orders": db}))
+//
+// [New] is for gates without a database.
 //
 // The metrics have the names and labels that package tracing's have once
 // OpenTelemetry's exporter has brought them to Prometheus, so the dashboard and
@@ -16,10 +18,13 @@
 //	poolgate_gate_wait_time_seconds       histogram  time that callers waited, however it ended
 //	poolgate_gate_hold_time_seconds       histogram  time for which permits were held
 //
+//	db_client_connection_count            gauge      connections, by state: used or idle
+//	db_client_connection_max              gauge      connections that can be used at once
+//	db_client_connection_pending_requests gauge      callers that wait for a permit
+//
 // All have the label db_client_connection_pool_name, which is the gate's name in
-// the map, and all but the limit have poolgate_class. Wait times of refused
-// callers have error_type. For the pool itself there is
-// [github.com/prometheus/client_golang/prometheus/collectors.NewDBStatsCollector].
+// the map, and the others of gates than the limit have poolgate_class. Wait times of
+// refused callers have error_type. The last three are those of NewDB alone.
 //
 // The package is a Go module of its own, so that poolgate does not depend on
 // Prometheus' client.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/poolgate/poolgate/poolgate"
 	"github.com/poolgate/poolgate/poolgate/gate"
 )
 
@@ -37,12 +38,20 @@ var (
 	descOldestWait = describe("oldest_wait_seconds", "How long the longest waiter has waited.", labelClass)
 	descRefusals   = describe("refusals_total", "Callers that the gate has refused, by reason.", labelClass, labelError)
 	descLeaks      = describe("leaks_total", "Permits that were held longer than LeakAfter.", labelClass)
+
+	descCount = prometheus.NewDesc("db_client_connection_count", "Connections that are open.",
+		[]string{labelPool, "db_client_connection_state"}, nil)
+	descMax = prometheus.NewDesc("db_client_connection_max", "Connections that can be used at once.",
+		[]string{labelPool}, nil)
+	descPending = prometheus.NewDesc("db_client_connection_pending_requests", "Callers that wait for a permit.",
+		[]string{labelPool}, nil)
 )
 
 // A Collector is a prometheus.Collector of gates. It is safe for concurrent use.
 type Collector struct {
 	gates map[string]*gate.Gate
-	names []string // of gates, sorted
+	dbs   map[string]*poolgate.DB // whose gates these are; nil for gates alone
+	names []string                // of gates, sorted
 	wait  *prometheus.HistogramVec
 	hold  *prometheus.HistogramVec
 	stops []func()
@@ -74,6 +83,21 @@ func New(gates map[string]*gate.Gate) *Collector {
 	for name, g := range c.gates {
 		c.stops = append(c.stops, g.Observe(c.observer(name, g)))
 	}
+	return c
+}
+
+// NewDB returns a collector of DBs by name. It collects what [New] collects of their
+// gates, and the connections behind these. NewDB panics if a DB is nil.
+func NewDB(dbs map[string]*poolgate.DB) *Collector {
+	gates := make(map[string]*gate.Gate)
+	for name, db := range dbs {
+		if db == nil {
+			panic(fmt.Sprintf("promgate: NewDB: the DB %q is nil", name))
+		}
+		gates[name] = db.Gate()
+	}
+	c := New(gates)
+	c.dbs = maps.Clone(dbs)
 	return c
 }
 
@@ -121,6 +145,11 @@ func (c *Collector) Describe(descs chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{descLimit, descInFlight, descWaiting, descOldestWait, descRefusals, descLeaks} {
 		descs <- d
 	}
+	if c.dbs != nil {
+		descs <- descCount
+		descs <- descMax
+		descs <- descPending
+	}
 	c.wait.Describe(descs)
 	c.hold.Describe(descs)
 }
@@ -136,6 +165,13 @@ func (c *Collector) Collect(metrics chan<- prometheus.Metric) {
 	}
 	for _, pool := range c.names {
 		s := c.gates[pool].Stats()
+		if db := c.dbs[pool]; db != nil {
+			connections := db.Stats()
+			gauge(descCount, float64(connections.InUse), pool, "used")
+			gauge(descCount, float64(connections.Idle), pool, "idle")
+			gauge(descMax, float64(s.Limit+s.OutOfBand.Max), pool)
+			gauge(descPending, float64(s.Waiting), pool)
+		}
 		gauge(descLimit, float64(s.FoundLimit()), pool)
 		counter(descRefusals, s.UnknownClass, pool, "", gate.ErrUnknownClass.String())
 		for _, class := range classes(s) {

@@ -2,6 +2,7 @@ package promgate_test
 
 import (
 	"context"
+	"database/sql/driver"
 	"fmt"
 	"net/http/httptest"
 	"os"
@@ -15,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"go.uber.org/goleak"
 
+	"github.com/poolgate/poolgate/poolgate"
 	"github.com/poolgate/poolgate/poolgate/gate"
 	"github.com/poolgate/poolgate/promgate"
 )
@@ -152,6 +154,35 @@ func TestAlertsFit(t *testing.T) {
 	}
 	if used < 5 {
 		t.Errorf("the alerts use %d of the names", used)
+	}
+}
+
+// nothing opens no connections.
+type nothing struct{ driver.Connector }
+
+func (nothing) Driver() driver.Driver { return nil }
+
+// The linter of Prometheus wants no _count here, but that is the name that the
+// semantic conventions give it.
+func TestDBs(t *testing.T) {
+	db, err := poolgate.OpenDB(nothing{}, poolgate.Config{Gate: gate.Config{Limit: 8}})
+	must(t, err)
+	defer db.Close()
+	c := promgate.NewDB(map[string]*poolgate.DB{"orders": db})
+	defer c.Close()
+	registry := prometheus.NewPedanticRegistry()
+	must(t, registry.Register(c))
+	page := scrape(registry)
+	for _, line := range []string{
+		`db_client_connection_count{db_client_connection_pool_name="orders",db_client_connection_state="idle"} 0`,
+		`db_client_connection_count{db_client_connection_pool_name="orders",db_client_connection_state="used"} 0`,
+		`db_client_connection_max{db_client_connection_pool_name="orders"} 10`, // 8, and 2 out of band
+		`db_client_connection_pending_requests{db_client_connection_pool_name="orders"} 0`,
+		`poolgate_gate_limit{db_client_connection_pool_name="orders"} 8`,
+	} {
+		if !strings.Contains(page, line+"\n") {
+			t.Errorf("there is no %s in\n%s", line, page)
+		}
 	}
 }
 
