@@ -50,7 +50,11 @@ func (t *tx) end(harmless bool, end func() error) error {
 	ctx := t.conn.tx
 	call := t.conn.begin()
 	call.Harmless = harmless
-	err := t.conn.result(ctx, call, end())
+	// If ctx has ended, lib/pq closes the connection here, and writes to it.
+	lift := t.conn.socket.LimitWrites(ctx)
+	err := end()
+	lift()
+	err = t.conn.result(ctx, call, err)
 	t.conn.tx, t.conn.copy = nil, nil
 	return err
 }
