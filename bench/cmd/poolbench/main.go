@@ -17,6 +17,7 @@ import (
 
 	"github.com/poolgate/poolgate/bench"
 	"github.com/poolgate/poolgate/bench/internal/outdir"
+	"github.com/poolgate/poolgate/bench/scale"
 	"github.com/poolgate/poolgate/internal/testing/pgserver"
 )
 
@@ -60,9 +61,19 @@ func run(args []string, stdout, stderr io.Writer) int {
 
 // command returns what the command line asks for.
 func command(args []string, stdout, stderr io.Writer) (func(context.Context) error, error) {
-	if len(args) > 0 && args[0] == "tune" {
+	name := ""
+	if len(args) > 0 {
+		name = args[0]
+	}
+	switch name {
+	case "tune":
 		o, err := parseTune(args[1:], stderr)
 		return func(ctx context.Context) error { return runTune(ctx, o, stdout, stderr) }, err
+	case "fleet":
+		o, err := parseFleet(args[1:], stderr)
+		return func(ctx context.Context) error { return runFleet(ctx, o, stdout, stderr) }, err
+	case memberCommand:
+		return func(ctx context.Context) error { return scale.Member(ctx, os.Stdin, stdout) }, nil
 	}
 	o, err := parse(args, stderr)
 	return func(ctx context.Context) error { return benchmark(ctx, o, stdout, stderr) }, err

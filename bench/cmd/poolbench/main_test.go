@@ -14,7 +14,14 @@ import (
 	"github.com/poolgate/poolgate/internal/testing/pgserver"
 )
 
-func TestMain(m *testing.M) { pgserver.Main(m) }
+// TestMain runs the tests, or what a process of poolbench fleet does: the test
+// binary starts itself.
+func TestMain(m *testing.M) {
+	if len(os.Args) == 2 && os.Args[1] == memberCommand {
+		os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
+	}
+	pgserver.Main(m)
+}
 
 func TestCommand(t *testing.T) {
 	dsn := pgserver.ForTest(t).CreateDatabase(t)

@@ -41,7 +41,10 @@ type cluster struct {
 	port     int
 	account  *syscall.Credential // who runs it; nil for ourselves
 	watchdog *watchdog
-	postgres *process // nil until it was started
+	config   Config
+
+	mu       sync.Mutex // held while the server is started or stopped, guards what follows
+	postgres *process   // nil until it was started
 
 	closing  sync.Once
 	closeErr error // written once, under closing
@@ -61,7 +64,7 @@ func startCluster(ctx context.Context, binDir string, cfg Config) (_ *cluster, e
 	if err != nil {
 		return nil, err
 	}
-	c := &cluster{binDir: binDir, dir: w.dir, account: account, watchdog: w}
+	c := &cluster{binDir: binDir, dir: w.dir, account: account, watchdog: w, config: cfg}
 	defer func() {
 		if err != nil {
 			c.close() // the error that counts is why it did not start
@@ -75,7 +78,7 @@ func startCluster(ctx context.Context, binDir string, cfg Config) (_ *cluster, e
 		if port, err = freePort(); err != nil {
 			return nil, err
 		}
-		if err = c.startPostgres(ctx, cfg, port); !errors.Is(err, errPortTaken) {
+		if err = c.startPostgres(ctx, port); !errors.Is(err, errPortTaken) {
 			break
 		}
 	}
@@ -115,8 +118,9 @@ func (c *cluster) initdb(ctx context.Context) error {
 // startPostgres starts the server on port and waits until it accepts
 // connections. errPortTaken is worth another try; after any other error the
 // process may still run, to be stopped by close.
-func (c *cluster) startPostgres(ctx context.Context, cfg Config, port int) (err error) {
+func (c *cluster) startPostgres(ctx context.Context, port int) (err error) {
 	c.port = port
+	cfg := c.config
 	args := []string{
 		"-D", c.dataDir(),
 		"-c", "listen_addresses=127.0.0.1",
@@ -138,6 +142,21 @@ func (c *cluster) startPostgres(ctx context.Context, cfg Config, port int) (err 
 		return err
 	}
 	return c.awaitReady(ctx, c.postgres)
+}
+
+// restart stops the server and starts it again on the same port.
+func (c *cluster) restart(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	select {
+	case <-c.postgres.done:
+		return fmt.Errorf("postgres had ended before it was restarted: %w%s", c.postgres.ended(), c.logTail())
+	default:
+	}
+	c.postgres.shutdown()
+	return c.startPostgres(ctx, c.port)
 }
 
 func (c *cluster) awaitReady(ctx context.Context, postgres *process) error {
@@ -199,6 +218,8 @@ func (c *cluster) run(program string, deathSignal syscall.Signal, args ...string
 // close stops the server, then lets the watchdog remove what is left.
 func (c *cluster) close() error {
 	c.closing.Do(func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
 		var early error
 		if c.postgres != nil {
 			select {

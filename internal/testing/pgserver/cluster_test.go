@@ -282,7 +282,7 @@ func TestAFailedStart(t *testing.T) {
 		first, second := own(t, Config{}), own(t, Config{})
 		second.cluster.postgres.shutdown()
 		defer func() { second.cluster.postgres.shutdown() }()
-		if err := second.cluster.startPostgres(t.Context(), Config{}, first.cluster.port); err != errPortTaken {
+		if err := second.cluster.startPostgres(t.Context(), first.cluster.port); err != errPortTaken {
 			t.Errorf("with PostgreSQL on the port: %v", err)
 		}
 		mute, err := net.Listen("tcp4", "127.0.0.1:0")
@@ -292,7 +292,7 @@ func TestAFailedStart(t *testing.T) {
 		defer mute.Close()
 		port := mute.Addr().(*net.TCPAddr).Port
 		start := time.Now()
-		if err := second.cluster.startPostgres(t.Context(), Config{}, port); err != errPortTaken {
+		if err := second.cluster.startPostgres(t.Context(), port); err != errPortTaken {
 			t.Errorf("with somebody mute on the port: %v", err)
 		}
 		if took := time.Since(start); took >= pingTimeout {
@@ -502,4 +502,41 @@ func TestWhereServersLive(t *testing.T) {
 		t.Setenv("TMPDIR", long)
 		own(t, Config{}).Close()
 	})
+}
+
+// A server that was restarted has its port, its settings and its data, and has lost
+// its connections.
+func TestRestart(t *testing.T) {
+	isolated(t)
+	s := own(t, Config{MaxConnections: 7})
+	conn, err := pgx.Connect(t.Context(), s.DSN())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(t.Context())
+	if _, err := conn.Exec(t.Context(), "CREATE TABLE kept AS SELECT 1 AS n"); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Restart(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := conn.Ping(t.Context()); err == nil {
+		t.Error("the connection has survived")
+	}
+	again, err := pgx.Connect(t.Context(), s.DSN())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer again.Close(t.Context())
+	var most string
+	var n int
+	if err := again.QueryRow(t.Context(), "SELECT current_setting('max_connections'), n FROM kept").Scan(&most, &n); err != nil || most != "7" || n != 1 {
+		t.Errorf("max_connections is %s, the row %d (%v)", most, n, err)
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := s.Restart(t.Context()); err == nil {
+		t.Error("a server that was closed is restarted")
+	}
 }

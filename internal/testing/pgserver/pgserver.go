@@ -137,6 +137,20 @@ func (s *Server) BinDir() string {
 	return s.cluster.binDir
 }
 
+// Restart stops the server as Close does, however many connections are open, and
+// starts it again on the same port, with the same settings and data. It returns when
+// the server accepts connections. An External server is not restarted: that is an
+// error.
+func (s *Server) Restart(ctx context.Context) error {
+	if s.External() {
+		return fmt.Errorf("pgserver: the server of %s is not restarted", EnvDSN)
+	}
+	if err := s.cluster.restart(ctx); err != nil {
+		return fmt.Errorf("pgserver: %w", err)
+	}
+	return nil
+}
+
 // Close stops the server, however many connections are open, and removes its
 // directory; it returns when both are done. An External server is left alone.
 // Close may be called more than once and returns the same error each time: a
