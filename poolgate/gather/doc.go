@@ -42,10 +42,10 @@
 // # Permits
 //
 // Each statement of an Independent gather takes a permit; each connection of
-// another gather holds one until the gather has no work for it. The
-// permits are of the class that ctx carries. No gather needs more than one
-// permit, so gathers cannot wait for one another. A caller that holds a permit
-// through a unit of package session gathers out of band, see [Run]. A caller
-// that holds one in another way, by an *sql.Tx or open rows, should pass the
-// DB's OutOfBand view to Run.
+// another gather holds one until the gather has no work for it. The permits are
+// of the class that ctx carries. No gather needs more than one permit, so
+// gathers cannot wait for one another. A caller that holds a permit through a
+// unit of package session gathers out of band, see [Run]. A caller that holds
+// one in another way, by an *sql.Tx or open rows, should pass the DB's OutOfBand
+// view to Run.
 package gather

@@ -108,7 +108,7 @@ func TestSnapshotsOnAsManyPermits(t *testing.T) {
 	})
 }
 
-// tornGathers is how many gathers on a snapshot are looked at for torn reads:
+// tornGathers is how many gathers of each kind are looked at for torn reads:
 // POOLGATE_GATHERS, or enough to find a gather that tears one time in 50.
 func tornGathers(t *testing.T) int {
 	n, err := strconv.Atoi(cmp.Or(os.Getenv("POOLGATE_GATHERS"), "150"))
@@ -118,7 +118,7 @@ func tornGathers(t *testing.T) int {
 
 func TestTornReads(t *testing.T) {
 	onBoth(t, func(run func(string, func(*testing.T, *fixture))) {
-		run("independent gathers are, those on a snapshot never", func(t *testing.T, f *fixture) {
+		run("independent gathers are, those on a snapshot and pipelined ones never", func(t *testing.T, f *fixture) {
 			db := f.open(gate.Config{Limit: 8})
 			exec(t, db, "CREATE TABLE accounts (id int PRIMARY KEY, balance int NOT NULL)")
 			exec(t, db, "INSERT INTO accounts SELECT n, 100 FROM generate_series(0, 7) n")
@@ -143,7 +143,8 @@ func TestTornReads(t *testing.T) {
 				statements[i] = gather.SQL{Query: "SELECT balance FROM accounts WHERE id = $1", Args: []any{i}}
 			}
 			torn := func(c gather.Consistency) bool {
-				results, err := gather.Collect[int](ctx, db, gather.Options{Consistency: c}, statements...)
+				o := gather.Options{Consistency: c, OrSerial: c == gather.Pipelined} // with lib/pq
+				results, err := gather.Collect[int](ctx, db, o, statements...)
 				must(t, err)
 				sum := 0
 				for _, r := range results {
@@ -153,7 +154,7 @@ func TestTornReads(t *testing.T) {
 			}
 
 			n := tornGathers(t)
-			independent, snapshot := 0, 0
+			independent, snapshot, pipelined := 0, 0, 0
 			for range n {
 				if torn(gather.Independent) {
 					independent++
@@ -161,15 +162,18 @@ func TestTornReads(t *testing.T) {
 				if torn(gather.Snapshot) {
 					snapshot++
 				}
+				if torn(gather.Pipelined) {
+					pipelined++
+				}
 			}
 			for extra := 0; independent == 0 && extra < 10_000; extra++ { // on a machine that runs them one after another
 				if torn(gather.Independent) {
 					independent++
 				}
 			}
-			t.Logf("of %d gathers, torn: %d independent, %d on a snapshot", n, independent, snapshot)
-			if snapshot > 0 {
-				t.Errorf("%d gathers on a snapshot were torn", snapshot)
+			t.Logf("of %d gathers, torn: %d independent, %d on a snapshot, %d pipelined", n, independent, snapshot, pipelined)
+			if snapshot+pipelined > 0 {
+				t.Errorf("%d gathers on a snapshot and %d pipelined ones were torn", snapshot, pipelined)
 			}
 			if independent == 0 {
 				t.Error("no independent gather was torn: the test shows nothing")
