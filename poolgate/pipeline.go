@@ -4,9 +4,13 @@ import (
 	"context"
 	"database/sql"
 	"database/sql/driver"
+	"errors"
 	"fmt"
 	"strings"
 )
+
+// ErrNoPipeline is the error of a connection that has no pipeline.
+var ErrNoPipeline = errors.New("poolgate: the driver has no pipeline")
 
 // A Pipeliner is a connection of a driver that can send many statements before
 // it reads the result of the first, so that all of them take one round trip to
@@ -14,6 +18,11 @@ import (
 // [Raw] finds one behind an *sql.Conn, and [SendPipeline] uses it.
 type Pipeliner interface {
 	driver.Conn
+
+	// CanPipeline returns nil if SendPipeline works, and otherwise why it does
+	// not: a wrapper can be around any driver, and a setting can exclude it. The
+	// error matches ErrNoPipeline.
+	CanPipeline() error
 
 	// SendPipeline sends p. The connection belongs to the results until they
 	// are closed. ctx is for the sending and for all results: if it ends, the
@@ -79,14 +88,23 @@ func (e *PipelineError) Error() string {
 // Unwrap returns the reason.
 func (e *PipelineError) Unwrap() error { return e.Err }
 
+// CanPipeline returns nil if [SendPipeline] works on conn, an error that matches
+// [ErrNoPipeline] if it does not, and another if conn cannot be used.
+func CanPipeline(conn *sql.Conn) error {
+	return conn.Raw(func(dc any) error {
+		_, err := pipelinerOf(dc)
+		return err
+	})
+}
+
 // SendPipeline sends p on conn, calls read with the results, and closes them.
 // It returns the error of sending or of read, or else that of the results. For
 // observers, the adaptive limit and the debug page this is one call, of kind
-// "batch". If the driver has no pipeline, the error matches [ErrRawType], and
+// "batch". If there is no pipeline, the error matches [ErrNoPipeline], and
 // nothing is sent.
 func SendPipeline(ctx context.Context, conn *sql.Conn, p Pipeline, read func(PipelineResults) error) error {
 	return conn.Raw(func(dc any) error {
-		pipeliner, err := find[Pipeliner](dc)
+		pipeliner, err := pipelinerOf(dc)
 		if err != nil {
 			return err
 		}
@@ -98,6 +116,19 @@ func SendPipeline(ctx context.Context, conn *sql.Conn, p Pipeline, read func(Pip
 		}
 		return send(ctx)
 	})
+}
+
+// pipelinerOf returns the Pipeliner behind dc, which is what sql.Conn.Raw hands
+// out.
+func pipelinerOf(dc any) (Pipeliner, error) {
+	p, err := find[Pipeliner](dc)
+	switch {
+	case errors.Is(err, ErrRawType):
+		return nil, fmt.Errorf("%w: %w", ErrNoPipeline, err)
+	case err != nil:
+		return nil, err
+	}
+	return p, p.CanPipeline()
 }
 
 func sendPipeline(ctx context.Context, conn Pipeliner, p Pipeline, read func(PipelineResults) error) (err error) {

@@ -26,6 +26,7 @@ type directConnector struct {
 	driver    driver.Driver // inside otelsql's
 	spans     bool          // some calls have spans
 	durations *durations    // nil if nothing is measured
+	settings  *settings
 }
 
 func (c directConnector) Driver() driver.Driver { return c.driver }

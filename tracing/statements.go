@@ -52,7 +52,7 @@ func newTraced(connector driver.Connector, s *settings) (driver.Connector, error
 	if err != nil {
 		return nil, err
 	}
-	return directConnector{outer, connector.Driver(), s.traces != nil, durations}, nil
+	return directConnector{outer, connector.Driver(), s.traces != nil, durations, s}, nil
 }
 
 // maxQueryText is how many bytes of a statement's text a span gets at most.

@@ -23,7 +23,15 @@ import (
 // not let the sender choose the formats of results. Those of database/sql are
 // not pgx's: it wants text, but for a few types.
 
-var errSimpleProtocol = errors.New("pgxgate: default_query_exec_mode=simple_protocol has no pipeline")
+var errSimpleProtocol = fmt.Errorf("%w with default_query_exec_mode=simple_protocol", poolgate.ErrNoPipeline)
+
+// CanPipeline returns nil, unless the connection uses the simple protocol.
+func (c *Conn) CanPipeline() error {
+	if c.connector.config.DefaultQueryExecMode == pgx.QueryExecModeSimpleProtocol {
+		return errSimpleProtocol
+	}
+	return nil
+}
 
 // described are the statements that SendPipeline has prepared on a connection.
 type described struct {
@@ -56,8 +64,8 @@ func (d *described) forget(query string) {
 // The server's answers are read while statements are still being sent, if both
 // are too much for the buffers on the way: pgx keeps them in memory then.
 func (c *Conn) SendPipeline(ctx context.Context, p poolgate.Pipeline) (poolgate.PipelineResults, error) {
-	if c.connector.config.DefaultQueryExecMode == pgx.QueryExecModeSimpleProtocol {
-		return nil, errSimpleProtocol
+	if err := c.CanPipeline(); err != nil {
+		return nil, err
 	}
 	r := &pipelineResults{conn: c, ctx: ctx, call: c.begin(), statements: p.Statements}
 	r.call.Harmless = p.Harmless

@@ -242,7 +242,7 @@ func TestNoPipelineWithSimpleProtocol(t *testing.T) {
 	}
 	defer conn.Close()
 	err = poolgate.SendPipeline(t.Context(), conn, poolgate.Pipeline{}, func(poolgate.PipelineResults) error { return nil })
-	if err == nil {
-		t.Error("no error")
+	if !errors.Is(err, poolgate.ErrNoPipeline) {
+		t.Errorf("error %v", err)
 	}
 }

@@ -5,10 +5,6 @@ import (
 	"fmt"
 )
 
-// ErrNoPipeline is the error of a [Pipelined] gather whose driver has no
-// pipeline.
-var ErrNoPipeline = errors.New("gather: the driver has no pipeline: use pgxgate, or set Options.OrSerial")
-
 var (
 	errOneAtATime = errors.New("gather: a statement of a Pipelined gather has one query at a time: close the rows of the one before")
 	errNoPrepare  = errors.New("gather: a statement of a Pipelined gather cannot prepare")

@@ -107,7 +107,7 @@ type Options struct {
 
 	// OrSerial lets a Pipelined gather run like a Serial one, which is still
 	// READ ONLY without ReadWrite, if the driver has no pipeline. Otherwise it
-	// fails with an error that matches [ErrNoPipeline].
+	// fails with an error that matches poolgate.ErrNoPipeline.
 	OrSerial bool
 }
 

@@ -70,17 +70,17 @@ func (g *gathering) pipelined() {
 			g.fail(fmt.Errorf("gather: no connection: %w", err))
 			return
 		}
-		err = poolgate.Raw(conn, func(poolgate.Pipeliner) error { return nil })
+		err = poolgate.CanPipeline(conn)
 		switch {
 		case errors.Is(err, driver.ErrBadConn) && try < 3:
 			conn.Close()
 			continue
-		case errors.Is(err, poolgate.ErrRawType) && g.options.OrSerial:
+		case errors.Is(err, poolgate.ErrNoPipeline) && g.options.OrSerial:
 			conn.Close()
 			g.serial(begins(g.options.ReadWrite))
 			return
-		case errors.Is(err, poolgate.ErrRawType):
-			err = fmt.Errorf("%w (%v)", ErrNoPipeline, err)
+		case errors.Is(err, poolgate.ErrNoPipeline):
+			err = fmt.Errorf("gather: Pipelined needs pgxgate, or Options.OrSerial: %w", err)
 		}
 		if err != nil {
 			conn.Close()

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/poolgate/poolgate/poolgate"
 	"github.com/poolgate/poolgate/poolgate/gather"
 	"github.com/poolgate/poolgate/poolgate/session"
 )
@@ -217,7 +218,7 @@ func TestPipelinedWithoutPipeline(t *testing.T) {
 		run("is refused, or is Serial where asked", func(t *testing.T, db *fixture) {
 			_, err := gather.Collect[int](patiently(t), db, pipelined, ones(3)...)
 			has := strings.HasSuffix(t.Name(), "/pgx/is_refused,_or_is_Serial_where_asked")
-			if (err == nil) != has || !has && !errors.Is(err, gather.ErrNoPipeline) {
+			if (err == nil) != has || !has && !errors.Is(err, poolgate.ErrNoPipeline) {
 				t.Errorf("error %v", err)
 			}
 			o := pipelined

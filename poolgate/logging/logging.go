@@ -176,6 +176,9 @@ func (l *log) call(ctx context.Context, c poolgate.Call) {
 	if c.Query != "" {
 		attributes = append(attributes, slog.String("query", l.query(c.Query)))
 	}
+	if c.Batch > 0 {
+		attributes = append(attributes, slog.Int("batch", c.Batch))
+	}
 	if l.config.Values && len(c.Args) > 0 {
 		attributes = append(attributes, slog.String("args", arguments(c.Args)))
 	}
