@@ -43,7 +43,7 @@ type assignment struct {
 	Hold    time.Duration `json:"hold"`
 }
 
-// A report is what a process says of itself, as a line on its standard output.
+// A report is what a process reports about itself, as a line on its standard output.
 // The numbers of statements and errors are totals.
 type report struct {
 	Time     time.Time         `json:"time"`
@@ -161,7 +161,7 @@ func (a assignment) work(ctx context.Context, out io.Writer) (err error) {
 		select {
 		case <-tick.C:
 			if err := say(false); err != nil {
-				return err // whoever started this process is gone
+				return err // the process that started this one has ended
 			}
 		case <-ctx.Done():
 		}

@@ -277,7 +277,7 @@ func (r *run) work(ctx context.Context, d time.Duration) error {
 	return nil
 }
 
-// fault kills a process, in whose place another one comes, or stops it.
+// fault kills a process, which another one replaces, or stops it.
 func (r *run) fault() error {
 	i := r.random.IntN(len(r.wanted))
 	p := r.wanted[i]

@@ -50,7 +50,7 @@ type Config struct {
 	Patience time.Duration
 
 	Seed     uint64
-	Progress func(string) // is told of stages and faults; may be nil
+	Progress func(string) // gets stages and faults; may be nil
 }
 
 func (c Config) withDefaults() (Config, error) {

@@ -324,7 +324,7 @@ func (p *pipeline) end() {
 	switch {
 	case p.ended || !p.begun && p.broken == nil:
 		p.t.release()
-	case !p.g.whole() || !p.g.options.ReadWrite: // whoever asked has got p.broken
+	case !p.g.whole() || !p.g.options.ReadWrite: // the caller that asked got p.broken
 		p.t.rollback()
 	default:
 		if err := p.t.commit(p.broken); err != nil {
