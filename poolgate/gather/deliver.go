@@ -70,8 +70,8 @@ func (r *turnRows) Close() error {
 		return nil
 	}
 	r.closed = true
+	r.failed = r.Rows.Close() // which reads what is left, until ctx ends
 	r.stop()
-	r.failed = r.Rows.Close()
 	return r.failed
 }
 

@@ -66,10 +66,13 @@ func TestUnderFire(t *testing.T) {
 // misfire gathers at random. If all goes well the results are as they must be.
 func misfire(ctx context.Context, t *testing.T, random *rand.Rand, db *fixture) (err error) {
 	o := gather.Options{
-		Consistency: gather.Consistency(random.IntN(3)),
+		Consistency: gather.Consistency(random.IntN(4)),
 		Limit:       random.IntN(6),
 		Chunked:     random.IntN(2) == 0,
 		AllErrors:   random.IntN(2) == 0,
+	}
+	if o.Consistency == gather.Pipelined {
+		o.OrSerial, o.ReadWrite = true, random.IntN(2) == 0
 	}
 	results := make([]int, random.IntN(20))
 	statements := make([]gather.Statement, len(results))
@@ -82,6 +85,18 @@ func misfire(ctx context.Context, t *testing.T, random *rand.Rand, db *fixture) 
 			statements[i] = gather.Discard("SELECT pg_terminate_backend(pg_backend_pid())")
 		case 2:
 			statements[i] = func(context.Context, session.DBTX) error { panic("boom") }
+		case 5, 6: // several calls, and rows that may stay open
+			open := random.IntN(2) == 0
+			statements[i] = func(ctx context.Context, db session.DBTX) error {
+				if _, err := db.ExecContext(ctx, "SELECT 1"); err != nil {
+					return err
+				}
+				rows, err := db.QueryContext(ctx, "SELECT generate_series(1, 1000)")
+				if err == nil && !open {
+					err = rows.Close()
+				}
+				return err
+			}
 		case 3, 4:
 			statements[i] = gather.Discard("SELECT pg_sleep(0.005)")
 		}

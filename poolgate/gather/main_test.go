@@ -26,6 +26,8 @@ type fixture struct {
 	*poolgate.DB
 	open  func(gate.Config) *poolgate.DB // another pool on the same, which is closed after the test
 	watch *poolgate.DB                   // one to look from outside
+
+	pipelines bool // the driver has a pipeline
 }
 
 // sleeping returns how many statements sleep in the server. One that is
@@ -74,7 +76,7 @@ func with(t *testing.T, drivers []bothdrivers.Driver, f func(run func(name strin
 						pools = append(pools, open(config))
 						return pools[len(pools)-1]
 					}
-					test(t, &fixture{openOne(gate.Config{Limit: 4}), openOne, watch})
+					test(t, &fixture{openOne(gate.Config{Limit: 4}), openOne, watch, driver.Name == "pgx"})
 					for _, db := range pools {
 						nothingHeld(t, db)
 						must(t, db.Close())

@@ -26,8 +26,17 @@ func eachOf(run func(string, func(*testing.T, *fixture))) func(name string, test
 				test(t, db, gather.Options{Consistency: c})
 			})
 		}
+		run(fmt.Sprintf("%s (%v)", name, gather.Pipelined), func(t *testing.T, db *fixture) {
+			if !db.pipelines {
+				t.Skip("the driver has no pipeline")
+			}
+			test(t, db, gather.Options{Consistency: gather.Pipelined, ReadWrite: true})
+		})
 	}
 }
+
+// oneByOne reports whether the server executes the statements one by one.
+func oneByOne(o gather.Options) bool { return o.Consistency >= gather.Serial }
 
 func TestResults(t *testing.T) {
 	onBoth(t, func(run func(string, func(*testing.T, *fixture))) {
@@ -114,7 +123,7 @@ func TestErrors(t *testing.T) {
 			}
 			bad := func(ctx context.Context, conn session.DBTX) error {
 				// while others are at work
-				eventually(t, "others have begun", func() bool { return o.Consistency == gather.Serial || db.sleeping(t) == 2 })
+				eventually(t, "others have begun", func() bool { return oneByOne(o) || db.sleeping(t) == 2 })
 				return gather.Discard("SELECT 1/0")(ctx, conn)
 			}
 			statements := []gather.Statement{bad, sleep, sleep, sleep, sleep}
@@ -364,7 +373,7 @@ func TestCancel(t *testing.T) {
 				done := make(chan error)
 				go func() { done <- gather.Run(ctx, db, o, slices.Repeat([]gather.Statement{statement}, 20)...) }()
 				want := 4
-				if o.Consistency == gather.Serial {
+				if oneByOne(o) {
 					want = 1
 				}
 				eventually(t, "statements are running", func() bool { return db.sleeping(t) == want })
