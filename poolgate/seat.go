@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/poolgate/poolgate/internal/activity"
 	"github.com/poolgate/poolgate/internal/sqlstate"
 	"github.com/poolgate/poolgate/poolgate/gate"
 )
@@ -58,7 +59,7 @@ type seat struct {
 	// activity is what the permit is used for, which the gate may ask at any
 	// time. watch is for the observers; nil if there are none, and then spare is
 	// for the next checkout that has some.
-	activity     *activity
+	activity     *activity.Activity
 	watch, spare *watch
 
 	// Room for the connection of an inner pool, and the function that puts it
@@ -68,7 +69,7 @@ type seat struct {
 }
 
 func newSeat(c *connector) *seat {
-	s := &seat{connector: c, activity: new(activity)}
+	s := &seat{connector: c, activity: new(activity.Activity)}
 	s.intoInner = func(conn any) error {
 		s.ofInner.driver = conn.(driver.Conn)
 		return nil
@@ -206,7 +207,7 @@ type held struct {
 func (s *seat) detach() *held {
 	h := &held{s.connector.db.source, s.permit, *s.conn, s.watch}
 	s.permit, s.conn, s.watch, s.spare, s.bound = gate.Permit{}, nil, nil, nil, nil
-	s.activity = new(activity) // the other one describes the permit until it is released
+	s.activity = new(activity.Activity) // the other one describes the permit until it is released
 	s.reset()
 	return h
 }
@@ -291,7 +292,7 @@ func (s *seat) ready() error {
 func (s *seat) begin(ctx context.Context, query string) context.Context {
 	s.permit.SetOwner()
 	if query != "" {
-		s.activity.begin(query)
+		s.activity.Begin(query)
 	}
 	if s.connector.db.gate.IsAdaptive() {
 		s.began = time.Now()
@@ -307,7 +308,7 @@ func (s *seat) begin(ctx context.Context, query string) context.Context {
 // Exec, but not for Query and BeginTx, where connection and permit would be
 // lost. The panic goes on to the caller.
 func (s *seat) guard(returned *bool) {
-	s.activity.end()
+	s.activity.End()
 	s.watch.end()
 	if !*returned && s.conn != nil {
 		s.discard()

@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib"
 
+	"github.com/poolgate/poolgate/adapters/internal/pgxlink"
 	"github.com/poolgate/poolgate/adapters/internal/socket"
 )
 
@@ -20,7 +21,7 @@ type Conn struct {
 	connector *Connector
 	inner     *stdlib.Conn
 	pg        *pgconn.PgConn
-	line      *socket.Line
+	link      *pgxlink.Link
 	socket    *socket.Conn
 	watcher   *watcher
 
@@ -55,7 +56,7 @@ func (c *Conn) ping() error { return c.pg.Ping(context.Background()) }
 // IsValid reports whether the connection may go back to the pool, which closes
 // it otherwise.
 func (c *Conn) IsValid() bool {
-	if c.pg.IsClosed() || c.pg.IsBusy() || c.pg.TxStatus() != 'I' || !c.line.Settled() {
+	if !c.link.IsClean() {
 		return false
 	}
 	c.heard = time.Now()
@@ -71,29 +72,7 @@ func (c *Conn) Close() error {
 		c.socket.SetDeadline(time.Now().Add(socket.Patience))
 		return c.inner.Close()
 	}
-	var err error
-	if c.pg.IsBusy() {
-		c.cancel()
-	}
-	if !c.pg.IsClosed() {
-		c.socket.SetDeadline(time.Now().Add(socket.Patience))
-		err = c.inner.Close()
-	}
-	c.socket.End(c.cancel)
-	select {
-	case <-c.pg.CleanupDone():
-	case <-time.After(time.Second): // pgx does not always close it
-	}
-	return err
-}
-
-// cancel asks the server to cancel what it does, and reports whether the server
-// could be reached for that.
-func (c *Conn) cancel() bool {
-	before := c.line.Answered()
-	ctx, cancel := context.WithTimeout(context.Background(), socket.CheckInterval)
-	defer cancel()
-	return c.pg.CancelRequest(ctx) == nil && c.line.Answered() > before
+	return c.link.End(c.inner.Close)
 }
 
 // begin is called before each call of pgx's connection, and result after it.

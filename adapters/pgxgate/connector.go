@@ -11,11 +11,11 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgconn/ctxwatch"
 	"github.com/jackc/pgx/v5/stdlib"
 
 	"github.com/poolgate/poolgate/adapters/internal/dsn"
+	"github.com/poolgate/poolgate/adapters/internal/pgxlink"
 	"github.com/poolgate/poolgate/adapters/internal/socket"
 )
 
@@ -84,15 +84,10 @@ func (c *Connector) Connect(ctx context.Context) (driver.Conn, error) {
 // connect connects, and asks for the setting of ClientCheck if check says so.
 func (c *Connector) connect(ctx context.Context, check bool) (*Conn, error) {
 	config := *c.config
-	line := &socket.Line{Dial: socket.DialFunc(config.DialFunc)}
 	watcher := &watcher{}
-	config.DialFunc = line.DialContext
-	config.BuildContextWatcherHandler = func(pg *pgconn.PgConn) ctxwatch.Handler {
-		watcher.pg, watcher.socket = pg, socket.Of(pg.Conn())
-		return watcher
-	}
+	watcher.link = pgxlink.Attach(&config.Config, func(*pgxlink.Link) ctxwatch.Handler { return watcher })
 	// A host that refuses the setting must not have another of several tried.
-	several := c.severalHosts()
+	several := pgxlink.SeveralHosts(c.config)
 	if check && !several {
 		config.RuntimeParams = maps.Clone(config.RuntimeParams)
 		config.RuntimeParams[dsn.ClientCheckSetting] = strconv.FormatInt(socket.CheckInterval.Milliseconds(), 10)
@@ -106,10 +101,11 @@ func (c *Connector) connect(ctx context.Context, check bool) (*Conn, error) {
 		connector: c,
 		inner:     inner,
 		pg:        inner.Conn().PgConn(),
-		line:      line,
+		link:      watcher.link,
 		watcher:   watcher,
 	}
-	conn.socket = line.Established(conn.pg.Conn())
+	conn.link.Established(conn.pg)
+	conn.socket = conn.link.Socket
 	if check && several {
 		set := "set " + dsn.ClientCheckSetting + " = " + strconv.FormatInt(socket.CheckInterval.Milliseconds(), 10)
 		if _, err := conn.ExecContext(ctx, set, nil); err != nil && conn.pg.IsClosed() {
@@ -132,22 +128,11 @@ func (c *Connector) ping(send func() error) socket.Ping {
 	}
 }
 
-// severalHosts reports whether the name has several servers, which are tried in
-// turn.
-func (c *Connector) severalHosts() bool {
-	for _, fallback := range c.config.Fallbacks {
-		if fallback.Host != c.config.Host || fallback.Port != c.config.Port {
-			return true
-		}
-	}
-	return false
-}
-
 // Server returns the host's name or address, or the folder of its Unix socket,
 // and the port. Where the name has several, which are tried in turn, it returns
 // "" and 0.
 func (c *Connector) Server() (host string, port int) {
-	if c.severalHosts() {
+	if pgxlink.SeveralHosts(c.config) {
 		return "", 0
 	}
 	return c.config.Host, int(c.config.Port)

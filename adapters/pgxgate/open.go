@@ -1,15 +1,12 @@
 package pgxgate
 
 import (
-	"errors"
-	"maps"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/poolgate/poolgate/adapters/internal/dsn"
+	"github.com/poolgate/poolgate/adapters/internal/pgxlink"
 	"github.com/poolgate/poolgate/poolgate"
 )
 
@@ -41,41 +38,13 @@ func parse(name string) (*pgx.ConnConfig, error) {
 	}
 	config, err := pgx.ParseConfig(name)
 	if err != nil {
-		return nil, dsn.ParseError(reason(err))
+		return nil, pgxlink.ParseError(err)
 	}
-	if err := dsn.CheckSettings(maps.Keys(config.RuntimeParams)); err != nil {
+	if err := pgxlink.Check(config); err != nil {
 		return nil, err
-	}
-	// pgx ends the password at the first '@', where others end it at the last:
-	// what follows would be the host, and stand in the error of its look-up.
-	for _, host := range hosts(config) {
-		if strings.Contains(host, "@") {
-			return nil, dsn.Errorf("an '@' in the host: in a password write it as %%40")
-		}
 	}
 	if config.ConnectTimeout == 0 {
 		config.ConnectTimeout = DefaultConnectTimeout
 	}
 	return config, nil
-}
-
-func hosts(config *pgx.ConnConfig) []string {
-	hosts := []string{config.Host}
-	for _, fallback := range config.Fallbacks {
-		hosts = append(hosts, fallback.Host)
-	}
-	return hosts
-}
-
-// reason returns what is wrong according to err, without the DSN in it, whose
-// password pgx masks only as well as it can.
-func reason(err error) error {
-	if _, ok := errors.AsType[*pgconn.ParseConfigError](err); !ok {
-		return err
-	}
-	message := err.Error()
-	if end := strings.LastIndex(message, "`: "); end >= 0 {
-		message = message[end+len("`: "):]
-	}
-	return errors.New(message)
 }

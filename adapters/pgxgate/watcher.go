@@ -5,9 +5,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgconn"
-
-	"github.com/poolgate/poolgate/adapters/internal/socket"
+	"github.com/poolgate/poolgate/adapters/internal/pgxlink"
 )
 
 // A watcher is told by pgx when the context of a call ends. It asks the server
@@ -17,13 +15,11 @@ import (
 // Calls that do not come by a Conn, but by pgx's own connection inside, end at
 // once, and the connection with them, as with pgx alone.
 type watcher struct {
-	pg     *pgconn.PgConn
-	socket *socket.Conn
+	link *pgxlink.Link
 
-	mu        sync.Mutex    // guards what follows
-	calls     int           // of a Conn that are under way; two only by mistake
-	cancelled chan struct{} // closed when the request to cancel is over; nil if there was none
-	foreign   bool          // the deadline is for a call that came by another way
+	mu      sync.Mutex // guards what follows, and the link's Interrupt and Resume
+	calls   int        // of a Conn that are under way; two only by mistake
+	foreign bool       // the deadline is for a call that came by another way
 }
 
 // begin says that a call of a Conn begins.
@@ -39,10 +35,8 @@ func (w *watcher) end() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.calls--
-	if w.calls == 0 && w.cancelled != nil {
-		<-w.cancelled
-		w.cancelled = nil
-		w.socket.SetDeadline(time.Time{})
+	if w.calls == 0 {
+		w.link.Resume()
 	}
 }
 
@@ -50,35 +44,21 @@ func (w *watcher) end() {
 func (w *watcher) interrupt() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.calls > 0 && w.cancelled == nil {
-		w.cancel()
+	if w.calls > 0 {
+		w.link.Interrupt()
 	}
-}
-
-func (w *watcher) cancel() {
-	end := time.Now().Add(socket.Patience)
-	w.socket.SetDeadline(end)
-	done := make(chan struct{})
-	w.cancelled = done
-	go func() {
-		defer close(done)
-		ctx, cancel := context.WithDeadline(context.Background(), end)
-		defer cancel()
-		w.pg.CancelRequest(ctx) // Line.Settled knows what has become of it
-	}()
 }
 
 // HandleCancel is called by pgx when the context of a call has ended.
 func (w *watcher) HandleCancel(context.Context) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	switch {
-	case w.calls == 0:
-		w.foreign = true
-		w.socket.SetDeadline(time.Now())
-	case w.cancelled == nil:
-		w.cancel()
+	if w.calls > 0 {
+		w.link.Interrupt()
+		return
 	}
+	w.foreign = true
+	w.link.Socket.SetDeadline(time.Now())
 }
 
 // HandleUnwatchAfterCancel is called by pgx after that call. Those of a Conn
@@ -88,6 +68,6 @@ func (w *watcher) HandleUnwatchAfterCancel() {
 	defer w.mu.Unlock()
 	if w.foreign {
 		w.foreign = false
-		w.socket.SetDeadline(time.Time{})
+		w.link.Socket.SetDeadline(time.Time{})
 	}
 }

@@ -116,6 +116,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -123,6 +124,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/poolgate/poolgate/adapters/pgxgate"
+	"github.com/poolgate/poolgate/adapters/pgxpoolgate"
 	"github.com/poolgate/poolgate/adapters/pqgate"
 	"github.com/poolgate/poolgate/poolgate"
 	"github.com/poolgate/poolgate/poolgate/debugpage"

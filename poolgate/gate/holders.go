@@ -87,8 +87,8 @@ func (i *HolderInfo) complete() {
 	i.holder, i.stack = nil, nil
 }
 
-// String prints s as Go prints stacks, without what database/sql and poolgate
-// do themselves.
+// String prints s as Go prints stacks, without what database/sql, pgx and
+// poolgate do themselves.
 func (s *callStack) String() string {
 	var b strings.Builder
 	frames := runtime.CallersFrames(s[:])
@@ -103,10 +103,20 @@ func (s *callStack) String() string {
 	}
 }
 
-// isInternal reports whether function belongs to the runtime, database/sql or
-// poolgate.
+// internals are the beginnings of the names of functions between the caller and
+// the gate.
+var internals = []string{
+	"runtime.",
+	"database/sql.",
+	"github.com/jackc/pgx/v5.",
+	"github.com/poolgate/poolgate/internal/goroutines.",
+	"github.com/poolgate/poolgate/adapters/pgxpoolgate.",
+}
+
+// isInternal reports whether function belongs to the runtime, database/sql, pgx
+// or poolgate.
 func isInternal(function string) bool {
-	for _, prefix := range []string{"runtime.", "database/sql.", "github.com/poolgate/poolgate/internal/goroutines."} {
+	for _, prefix := range internals {
 		if strings.HasPrefix(function, prefix) {
 			return true
 		}

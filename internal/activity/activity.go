@@ -1,4 +1,5 @@
-package poolgate
+// Package activity describes what a permit is used for.
+package activity
 
 import (
 	"sync"
@@ -10,20 +11,23 @@ import (
 // is used for.
 const longestStatement = 300
 
-// activity is what a lease is used for. It is a gate.Holder.
-type activity struct {
+// An Activity is what a permit is used for. It is a gate.Holder. The zero
+// Activity has had no statement yet.
+type Activity struct {
 	mu      sync.Mutex // guards what follows
 	query   string
 	running bool
 }
 
-func (a *activity) begin(query string) {
+// Begin says that the server works on query from now on.
+func (a *Activity) Begin(query string) {
 	a.mu.Lock()
 	a.query, a.running = query, true
 	a.mu.Unlock()
 }
 
-func (a *activity) end() {
+// End says that the server has answered.
+func (a *Activity) End() {
 	a.mu.Lock()
 	a.running = false
 	a.mu.Unlock()
@@ -31,7 +35,7 @@ func (a *activity) end() {
 
 // Statement returns the last statement, without what could be a value in it, and
 // whether the server has not answered it yet.
-func (a *activity) Statement() (text string, running bool) {
+func (a *Activity) Statement() (text string, running bool) {
 	a.mu.Lock()
 	query, running := a.query, a.running
 	a.mu.Unlock()

@@ -1,0 +1,71 @@
+// Package pgxpoolgate puts a gate in front of pgx's own pool, for programs that use
+// pgx without database/sql:
+//
+//	pool, err := pgxpoolgate.Open(dsn, pgxpoolgate.Config{Gate: gate.Config{Limit: 40}})
+//
+// [Wrap] does it to a *pgxpool.Pool that exists. A [Pool] has the methods of a
+// *pgxpool.Pool. What takes an interface of these takes it unchanged: the DBTX of
+// code that sqlc generates with sql_package: pgx/v5, scany's pgxscan, pgx.BeginFunc
+// and pgx.CollectRows. Acquire returns a [Conn] of this package, which has the
+// methods of a *pgxpool.Conn.
+//
+// What takes a *pgxpool.Pool by its type cannot be given a Pool. River's
+// riverpgxv5.New is such a function. Insert jobs with InsertTx and a transaction
+// of the Pool, and give River a pool of its own for the rest.
+//
+// # How long a permit is held
+//
+// As long as the connection: by Exec, CopyFrom and Ping until they return, by Query
+// until the rows are closed, by QueryRow until Scan, by SendBatch until Close, by a
+// transaction until Commit or Rollback, and by Acquire until Release. What is never
+// closed keeps its permit, as it keeps its connection with pgxpool. With
+// gate.Config.LeakAfter the gate reports it.
+//
+// A goroutine that holds one and asks for another is part of the search for
+// deadlocks, see [gate.ErrDeadlock]. The gate's holders have the statement that
+// runs, without the values in it.
+//
+// # What changes for contexts
+//
+//   - A statement whose context ends returns an error that matches the context's,
+//     by errors.Is. Where the server has cancelled it, the error also matches
+//     *pgconn.PgError, with the code 57014.
+//   - Rollback also works after its context has ended, and keeps the connection,
+//     which pgx by itself closes. Commit then rolls back, and returns the error of
+//     the context. Both may take a quarter of a second if the server does not
+//     answer.
+//   - A connection that was lost, or given up in the middle of a statement, is
+//     closed in the background, and its permit comes back only when the server has
+//     ended the process for it, as far as that can be known.
+//
+// # What only Open does
+//
+// Open owns the sockets of its connections. So its pool does more than one of Wrap:
+//
+//   - A statement whose context ends is cancelled on the server. If the server
+//     answers within 150 ms, the connection is kept. Otherwise the call returns
+//     within a quarter of a second of its context's end. With Wrap the connection
+//     is closed, unless the inner pool has a handler of its own for that.
+//   - Connections are opened with client_connection_check_interval=500ms, where the
+//     server accepts that and the data source name does not set it, so that the
+//     server notices even in the middle of a statement that cannot be cancelled
+//     that its client has gone. The permit is out until then: ten seconds at most,
+//     and about a second if the server cannot be reached. With Wrap pgx waits up to
+//     15 seconds, and the server's process may go on after that.
+//   - An idle connection that the server has closed is found before it is used. The
+//     ping that pgxpool sends on one that was idle for a second takes half a second
+//     at most.
+//   - An attempt to connect ends after [DefaultConnectTimeout].
+//
+// # Observing
+//
+// [Pool.Gate] returns the gate, for gate.Observer, logging, promgate and the debug
+// page. A poolgate.Observer is for a *sql.DB, and so are the spans of package
+// tracing: a Pool has neither yet. Tracers of pgx, such as otelpgx, work as without
+// a gate; the wait for a permit is outside of their spans. Package gather, session
+// and rows are for database/sql, and do not run on a Pool.
+//
+// # What it costs
+//
+// One allocation for each call, and less than a microsecond, see BenchmarkSelect1.
+package pgxpoolgate
