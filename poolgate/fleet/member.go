@@ -55,6 +55,7 @@ type member struct {
 	limit    int
 	grant    int       // of the row
 	deadline time.Time // of the lease; zero if there is none
+	seen     int       // what was needed at the last look
 	demand   float64   // smoothed
 	demandAt time.Time
 	target   int
@@ -96,17 +97,22 @@ func newToken() int64 {
 func (m *member) run(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	var last time.Time
+	var last, due time.Time // of heartbeats; due is zero if only a caller makes one necessary
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-timer.C:
+			if now := time.Now(); now.Before(due) && !m.hasSurplus() {
+				timer.Reset(min(due.Sub(now), edgeInterval))
+				continue
+			}
 		case <-m.kick:
 			if !m.isPressed() {
 				continue
 			}
 			if wait := edgeInterval - time.Since(last); wait > 0 {
+				due = time.Now().Add(wait)
 				timer.Reset(wait)
 				continue
 			}
@@ -117,19 +123,48 @@ func (m *member) run(ctx context.Context) {
 		last = time.Now()
 		next := m.beat(ctx)
 		timer.Stop()
-		if next > 0 {
-			timer.Reset(next)
+		if next == 0 {
+			continue
 		}
+		due = time.Now().Add(next)
+		if m.mayBeAsked() {
+			next = min(next, edgeInterval)
+		}
+		timer.Reset(next)
 	}
 }
 
 // isPressed reports whether the member needs more than it has, so that it should
-// not wait for the next heartbeat.
+// not wait for the next heartbeat. After one that brought too little or failed the
+// next comes soon by itself, and later each time: callers do not change that.
 func (m *member) isPressed() bool {
 	l := m.user.load()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return l.waiting > 0 && l.inUse >= m.effective(time.Now())
+	return l.waiting > 0 && l.inUse >= m.effective(time.Now()) && m.short == 0 && m.failures == 0
+}
+
+// mayBeAsked reports whether others could use what the member does not.
+func (m *member) mayBeAsked() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return !m.fits && m.limit > m.config.Min
+}
+
+// hasSurplus reports whether the member has had much more than it needed for two
+// looks while others have too little, so that it should not keep that until the next
+// heartbeat. It is a look, and asks nobody.
+func (m *member) hasSurplus() bool {
+	if !m.mayBeAsked() {
+		return false
+	}
+	l := m.user.load()
+	needs := l.inFlight + l.waiting
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	lately := max(needs, m.seen)
+	m.seen = needs
+	return m.limit-max(lately, m.config.Min) > m.limit/4
 }
 
 // effective is the limit that holds now. It is called with m.mu held.
@@ -158,7 +193,17 @@ func (m *member) beat(ctx context.Context) (next time.Duration) {
 	return m.answered(h, reply, sent, interval)
 }
 
-// interval is the time between heartbeats of a fleet of so many members, and
+// active returns how many members send heartbeats.
+func active(v View) (n int) {
+	for _, m := range v.Members {
+		if m.Demand > 0 || m.Grant > 0 || m.Min > 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// interval is the time between heartbeats of a fleet of so many active members, and
 // how long a row is good.
 func interval(members int) (between, ttl time.Duration) {
 	h := min(max(float64(members)/perSecond, 1), 10)
@@ -173,9 +218,11 @@ func (m *member) prepare(v View) (Heartbeat, time.Duration) {
 	now := time.Now()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	between, ttl := interval(len(v.Members))
+	between, ttl := interval(active(v))
 	m.view = v
-	m.smooth(float64(l.inFlight+l.waiting), now, between)
+	needs := l.inFlight + l.waiting
+	m.smooth(float64(needs), now, between)
+	m.seen = needs
 	budget := m.config.Budget
 	if v.Budget > 0 {
 		budget = min(budget, v.Budget)
@@ -206,8 +253,13 @@ func (m *member) prepare(v View) (Heartbeat, time.Duration) {
 	}, between
 }
 
-// smooth lets the demand rise at once and fall by half in an interval. It is called with m.mu held.
+// smooth lets the demand rise at once and fall by half in an interval; in an
+// edgeInterval if others could use what the member does not need. It is called with
+// m.mu held.
 func (m *member) smooth(demand float64, now time.Time, between time.Duration) {
+	if !m.fits {
+		between = edgeInterval
+	}
 	decayed := m.demand
 	if !m.demandAt.IsZero() {
 		decayed *= math.Exp2(-float64(now.Sub(m.demandAt)) / float64(between))
@@ -228,7 +280,7 @@ func (m *member) failed(err error) time.Duration {
 		m.limit, m.deadline = 0, time.Time{}
 		m.apply()
 	}
-	between, _ := interval(len(m.view.Members))
+	between, _ := interval(active(m.view))
 	wait := time.Duration(float64(500*time.Millisecond) * math.Exp2(float64(min(m.failures-1, 10))))
 	wait = min(wait, between/2+500*time.Millisecond)
 	return time.Duration(float64(wait) * (0.5 + mathrand.Float64()))

@@ -63,6 +63,7 @@ func fairLevel(claims []claim, budget float64) float64 {
 func fair(v View, key string, own claim, budget, limit int) (target int, fits bool) {
 	spendable := (1 - reserve) * float64(budget)
 	claims := []claim{own}
+	keys := []string{key}
 	minima := own.min
 	for _, m := range v.Members {
 		if m.Key == key {
@@ -72,7 +73,7 @@ func fair(v View, key string, own claim, budget, limit int) (target int, fits bo
 		if c.weight <= 0 {
 			c.weight = 1
 		}
-		claims = append(claims, c)
+		claims, keys = append(claims, c), append(keys, m.Key)
 		minima += c.min
 	}
 	scale := 1.0
@@ -87,15 +88,38 @@ func fair(v View, key string, own claim, budget, limit int) (target int, fits bo
 	if math.IsInf(level, 1) {
 		return int(math.Ceil(x)), true
 	}
-	turn := unit(key)
+	turn := place(keys, claims, level)
 	if x < 1 {
 		turn = math.Mod(turn+v.Tick/60, 1)
 	}
 	target = int(math.Floor(x + turn))
-	if limit == target+1 && x+turn+0.05 >= float64(limit) { // no back and forth for a hair
+	if limit == target+1 && x+turn+hysteresis >= float64(limit) { // no back and forth for a hair
 		target = limit
 	}
 	return target, false
+}
+
+// hysteresis is small, since all members together keep as much for each of them
+// out of the reserve.
+const hysteresis = 0.01
+
+// place returns where the first key is among those of members that want more than
+// they get, in [0, 1). They are ordered by their hashes and evenly spread, so that
+// the shares, which are whole numbers, add up to the budget, and one member more or
+// less moves the places of the others only a little.
+func place(keys []string, claims []claim, level float64) float64 {
+	own := unit(keys[0])
+	before, all := 0, 1
+	for i, c := range claims[1:] {
+		if c.demand <= c.weight*level {
+			continue
+		}
+		all++
+		if u := unit(keys[i+1]); u < own || u == own && keys[i+1] < keys[0] {
+			before++
+		}
+	}
+	return (float64(before) + 0.5) / float64(all)
 }
 
 // unit spreads keys over [0, 1).

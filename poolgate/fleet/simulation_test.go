@@ -151,6 +151,7 @@ func (c *crowd) stop() {
 	for _, u := range c.users {
 		u.cancel()
 	}
+	time.Sleep(3 * storeTimeout) // for messages that are under way
 	synctest.Wait()
 }
 

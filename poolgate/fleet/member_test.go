@@ -1,0 +1,110 @@
+package fleet
+
+import (
+	"fmt"
+	"math"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// Members that have too little, and whose callers keep coming, ask about once a
+// second, as others do, also while the store is away.
+func TestWaitersDoNotHurryHeartbeats(t *testing.T) {
+	for _, down := range []bool{false, true} {
+		t.Run(fmt.Sprintf("down=%t", down), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				const members = 5
+				c := newCrowd(t, 10)
+				defer c.stop()
+				c.learnt()
+				for range members {
+					c.join(Config{}, 100*time.Millisecond).want(50)
+				}
+				// One holds more than the others leave it, so they are short.
+				c.store.write(Heartbeat{Key: "holder", Seq: 1, InUse: 9, Demand: 1, Weight: 1, Budget: 10, Seconds: 1000})
+				time.Sleep(20 * time.Second)
+				var calls atomic.Int64
+				c.store.set(func(s *memory) {
+					s.down = down
+					s.delay = func() time.Duration { calls.Add(1); return 0 }
+				})
+				const seconds = 60
+				for range seconds * 20 {
+					for _, u := range c.users {
+						u.want(50)
+					}
+					time.Sleep(50 * time.Millisecond)
+				}
+				// A heartbeat is up to three: a read, and a write with its answer.
+				most := 4.0
+				if down {
+					most = 2
+				}
+				if n := float64(calls.Load()) / seconds / members; n < 0.1 || n > most {
+					t.Errorf("a member makes %.1f calls of the store a second", n)
+				}
+			})
+		})
+	}
+}
+
+// Members that sleep do not make the others slow, although the store keeps their
+// rows for a while.
+func TestSleepersDoNotSlowTheOthers(t *testing.T) {
+	v := View{Members: make([]Member, 1000)}
+	for i := range 50 {
+		v.Members[i].Demand = 1
+	}
+	if between, _ := interval(active(v)); between > 1100*time.Millisecond {
+		t.Errorf("the interval is %v", between)
+	}
+}
+
+// The whole numbers that members get of what is fair add up to what there is.
+func TestSharesAddUp(t *testing.T) {
+	for members := 1; members <= 400; members = members*5/4 + 1 {
+		for _, tick := range []float64{0, 7.3, 1e6} {
+			v := View{Tick: tick}
+			for range members {
+				v.Members = append(v.Members, Member{Key: newKey(), Demand: 300, Weight: 1})
+			}
+			sum := 0
+			for _, m := range v.Members {
+				target, fits := fair(v, m.Key, claim{demand: 300, weight: 1}, 200, 0)
+				if fits {
+					t.Fatal("it fits")
+				}
+				sum += target
+			}
+			if math.Abs(float64(sum)-190) > 1 {
+				t.Errorf("%d members get %d of 190 at %v", members, sum, tick)
+			}
+		}
+	}
+}
+
+// A member that has become idle gives back what others want within moments, and
+// keeps it if nobody does.
+func TestIdleMemberGivesBack(t *testing.T) {
+	for _, wanted := range []int{10, 1000} {
+		t.Run(fmt.Sprintf("others=%d", wanted), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := newCrowd(t, 100)
+				defer c.stop()
+				c.learnt()
+				idle, busy := c.join(Config{}, 10*time.Millisecond), c.join(Config{}, 10*time.Millisecond)
+				idle.want(40)
+				busy.want(wanted)
+				time.Sleep(20 * time.Second)
+				idle.want(0)
+				time.Sleep(1500 * time.Millisecond)
+				share, other := idle.m.snapshot().Share, busy.m.snapshot().Share
+				if wanted > 100 && (share > 5 || other < 85) || wanted < 100 && share < 10 {
+					t.Errorf("after 1.5 s the idle one has %d, and the other %d", share, other)
+				}
+			})
+		})
+	}
+}
