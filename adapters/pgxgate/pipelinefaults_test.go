@@ -57,7 +57,7 @@ func TestPipelineFaults(t *testing.T) {
 	t.Run("a connection that died while idle fails no gather", func(t *testing.T) {
 		proxy.CutAll()
 		fine(t)
-		if _, err := watch.ExecContext(t.Context(), "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"); err != nil {
+		if _, err := watch.ExecContext(t.Context(), "SELECT pg_terminate_backend(pid, 30000) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"); err != nil {
 			t.Fatal(err)
 		}
 		fine(t)

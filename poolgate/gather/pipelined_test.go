@@ -232,3 +232,27 @@ func TestPipelinedWithoutPipeline(t *testing.T) {
 		})
 	})
 }
+
+// Observers and the debug page see a pipeline as one call.
+func TestPipelinedIsObserved(t *testing.T) {
+	onPgx(t, func(run func(string, func(*testing.T, *fixture))) {
+		run("as one call, with its statements", func(t *testing.T, db *fixture) {
+			var calls []poolgate.Call
+			defer db.Observe(poolgate.Observer{Call: func(_ context.Context, c poolgate.Call) { calls = append(calls, c) }})()
+			var shown string
+			must(t, gather.Run(patiently(t), db, pipelined, gather.Discard("SELECT 'secret'"), gather.Discard("SELECT $1::int", 1),
+				func(ctx context.Context, conn session.DBTX) error {
+					_, err := conn.ExecContext(ctx, "SELECT 2")
+					for _, h := range db.Gate().Holders() {
+						shown = fmt.Sprint(h.Statement, " ", h.Running)
+					}
+					return err
+				}))
+			equal(t, shown, "SELECT ?; SELECT $1::int; SELECT ? true")
+			if len(calls) != 2 || calls[0].Kind != "batch" || calls[0].Batch != 3 || calls[0].Took <= 0 ||
+				calls[0].Query != "SELECT 'secret'; SELECT $1::int; SELECT 2" || calls[1].Query != "ROLLBACK" {
+				t.Errorf("calls %+v", calls)
+			}
+		})
+	})
+}
