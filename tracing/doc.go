@@ -20,8 +20,7 @@
 //	sql.conn.query                    ├──┤                the server works
 //	sql.rows                              ├────────┤      the rows are read
 //
-// A call that did not wait has no poolgate.wait, and rows have no spans of their
-// own. Units of work and gathers have spans if the context comes from [Operations].
+// A call that did not wait has no poolgate.wait. Units of work and gathers have spans if the context comes from [Operations].
 //
 // docs/observability.md lists every span, attribute and metric, and says how to
 // read them.

@@ -36,8 +36,8 @@ const (
 	ErrShed
 
 	// ErrDeadlock: the caller held a permit while it waited for another, and
-	// so did every caller that could have let it in. The gate finds this within
-	// 50 ms. The youngest of them gets the error, and when it releases what it
+	// so did every caller that could have let it in. The gate finds this
+	// after about 30 ms. The youngest of them gets the error, and when it releases what it
 	// holds the others go on.
 	//
 	// The gate finds waits in one gate of goroutines that it knows as owners of
@@ -148,6 +148,11 @@ type RejectedError struct {
 
 // Error says what was refused, why, and what to do about it.
 func (e *RejectedError) Error() string {
+	if e.Limit == 0 && (e.Reason == ErrWaitTimeout || e.Reason == ErrDeadline) {
+		return fmt.Sprintf("gate: rejected: %v: no permit within %v%s, as the gate has no share of its fleet's budget; "+
+			"fleet.Fleet.Stats says why: a fleet that is new, or whose store was away, needs up to 30 s",
+			e.Reason, e.Waited.Round(time.Microsecond), e.inClass())
+	}
 	switch e.Reason {
 	case ErrQueueFull:
 		return fmt.Sprintf("gate: rejected: queue full: %d of %d permits in flight and %d waiting%s; "+
@@ -181,7 +186,7 @@ func (e *RejectedError) Error() string {
 	case ErrUnknownClass:
 		return fmt.Sprintf("gate: rejected: unknown class %q; the gate has %q, and Config.Classes adds others", e.Class, e.Classes)
 	}
-	return fmt.Sprintf("gate: rejected: %v", e.Reason)
+	return fmt.Sprintf("gate: rejected: %v: the gate admits nobody any more%s, %d of %d permits in flight", e.Reason, e.inClass(), e.InFlight, e.Limit)
 }
 
 // deadlock tells who holds what, and the line of each that is nearest to the
@@ -189,8 +194,9 @@ func (e *RejectedError) Error() string {
 func (e *RejectedError) deadlock() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "gate: rejected: deadlock: %d of %d permits in flight, and this goroutine holds one and waited for another%s, "+
-		"as does everybody who could let it in; take one permit for the whole of a work, "+
-		"such as the transaction for every statement inside of it, close rows before the next query, or go out of band",
+		"as does everybody who could let it in; take one permit for all that a piece of work does, "+
+		"such as the transaction for every statement inside of it, close rows before the next query, "+
+		"or use DB.OutOfBand for the second statement",
 		e.InFlight, e.Limit, e.inClass())
 	for _, h := range e.Holders {
 		fmt.Fprintf(&b, "; goroutine %d holds %d for %v", h.Goroutine, h.Weight, h.Held.Round(time.Microsecond))

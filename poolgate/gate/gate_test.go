@@ -697,7 +697,7 @@ func TestRejectedError(t *testing.T) {
 				"send less at once, or raise MaxWaiting", true},
 			{slow.err, gate.ErrWaitTimeout, "gate: rejected: wait timeout: no permit within 1s, 1 of 1 in flight and 0 waiting; " +
 				"look for a holder that does not let go, or raise Limit or MaxWait", true},
-			{closed, gate.ErrClosed, "gate: rejected: closed", false},
+			{closed, gate.ErrClosed, "gate: rejected: closed: the gate admits nobody any more, 0 of 1 permits in flight", false},
 		} {
 			var rejected *gate.RejectedError
 			if !errors.Is(test.err, gate.ErrRejected) || !errors.Is(test.err, test.reason) || !errors.As(test.err, &rejected) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -88,7 +89,7 @@ func TestShareOfNothing(t *testing.T) {
 		if _, ok := g.TryAcquire(t.Context()); ok {
 			t.Error("a share that has ended gives a permit")
 		}
-		if _, err := g.Acquire(t.Context()); !errors.Is(err, ErrWaitTimeout) {
+		if _, err := g.Acquire(t.Context()); !errors.Is(err, ErrWaitTimeout) || !strings.Contains(err.Error(), "no share") {
 			t.Errorf("the error is %v", err)
 		}
 	})
