@@ -38,6 +38,8 @@ type gateReport struct {
 
 	Adaptive *gate.AdaptiveStats `json:"adaptive,omitempty"` // nil if the limit is fixed
 
+	Share *gate.ShareStats `json:"share,omitempty"` // nil if nothing bounds the limit
+
 	Anchor string `json:"-"` // in the page; the same in every report
 }
 
@@ -126,6 +128,9 @@ func reportOf(name string, g *gate.Gate, now time.Time, stacks *goroutines.Stack
 	if s.Adaptive.Max > 0 {
 		r.Adaptive = &s.Adaptive
 	}
+	if s.Share.Held {
+		r.Share = &s.Share
+	}
 	classes := s.Classes
 	if s.OutOfBand.Max > 0 {
 		classes = append(classes, s.OutOfBand)
@@ -204,7 +209,12 @@ func (r *gateReport) notes(now time.Time) []note {
 		notes[len(notes)-1].Holders = true
 	}
 	full := r.InFlight >= r.Limit
-	if full && r.Waiting > 0 {
+	if s := r.Share; s != nil && s.Permits == 0 {
+		add(r.Waiting > 0, "The gate has no share of its fleet's budget now, and admits nobody. Without a fleet the limit would be %d.", s.Without)
+	} else if s != nil && r.Limit < s.Without {
+		add(false, "The limit is bounded by a share of %d of a fleet's budget. Without it the limit would be %d.", s.Permits, s.Without)
+	}
+	if full && r.Waiting > 0 && r.Limit > 0 {
 		add(true, "%s, and %s, the longest for %v.", inUse(r.InFlight, r.Limit), number(r.Waiting, "caller waits", "callers wait"), r.OldestWait)
 		if still := r.lastAdmitted(); still >= standstill {
 			add(true, "Nobody was admitted for %v.", still)
@@ -220,7 +230,7 @@ func (r *gateReport) notes(now time.Time) []note {
 	if n := r.Totals.UnknownClass; n > 0 {
 		add(true, "%s refused because the gate does not have the class that was named.", number(int(n), "caller was", "callers were"))
 	}
-	if full && r.Waiting == 0 {
+	if full && r.Waiting == 0 && r.Limit > 0 {
 		add(false, "%s, and nobody waits.", inUse(r.InFlight, r.Limit))
 	}
 	if r.InFlight > r.Limit {

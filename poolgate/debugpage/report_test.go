@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -220,6 +221,27 @@ func TestReport(t *testing.T) {
 		shows(t, only("orders", g), "/", "LeakAfter is not set", "StackEvery is not set", `<span class="quiet">not captured</span>`, `<span class="quiet">?</span>`)
 		p.Release()
 		shows(t, only("orders", newGate(t, gate.Config{Limit: 1, StackEvery: 10, LeakAfter: time.Second})), "/", "The stack of one in 10 is captured")
+	})
+
+	inBubble(t, "it says that a share bounds the limit", func(t *testing.T) {
+		g := newGate(t, gate.Config{Limit: 20, OutOfBand: gate.NoOutOfBand})
+		h := only("orders", g)
+		g.SetShare(3, time.Time{})
+		shows(t, h, "/", "a share of 3 of a fleet", "the limit would be 20", "<b>3</b> of a fleet")
+		g.SetShare(0, time.Time{})
+		shows(t, h, "/", "has no share of its fleet", "the limit would be 20")
+		if s := tell(t, h, "").Gates[0]; s.Notes[0].Alarm || len(s.Notes) != 1 {
+			t.Errorf("the notes of a gate that nobody needs are %+v", s.Notes)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		var waiter sync.WaitGroup
+		waiter.Go(func() { g.Acquire(ctx) })
+		synctest.Wait()
+		if s := tell(t, h, "").Gates[0]; !s.Notes[0].Alarm {
+			t.Errorf("the notes of a gate with a waiter are %+v", s.Notes)
+		}
+		cancel()
+		waiter.Wait()
 	})
 
 	inBubble(t, "it says in which state the gate is", func(t *testing.T) {

@@ -30,6 +30,7 @@ package fleet
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"sync"
@@ -91,14 +92,37 @@ func (c Config) withDefaults() (Config, error) {
 
 // Stats is what a member knows of its fleet.
 type Stats struct {
-	Share      int // connections that the member may have now
-	Target     int // that would be fair
-	Demand     float64
-	Members    int // that have a row in the store, this one included
-	Budget     int // that holds
-	Heartbeats uint64
-	Failures   uint64
-	LastError  error // of the last heartbeat; nil if it was answered
+	Share      int     // connections that the member may have now
+	Target     int     // that would be fair
+	Demand     float64 // in flight and waiting, smoothed
+	Members    int     // that have a row in the store, this one included
+	Active     int     // of these, those that need or have something
+	Budget     int     // that holds
+	Heartbeats uint64  // that were answered
+	Failures   uint64  // heartbeats that were not
+	LastError  error   // of the last heartbeat; nil if it was answered
+}
+
+// MarshalJSON returns keys in snake_case, as the gate's statistics have them. It also
+// serves expvar:
+//
+//	expvar.Publish("orders_fleet", expvar.Func(func() any { return f.Stats() }))
+func (s Stats) MarshalJSON() ([]byte, error) {
+	last := ""
+	if s.LastError != nil {
+		last = s.LastError.Error()
+	}
+	return json.Marshal(struct {
+		Share      int     `json:"share"`
+		Target     int     `json:"target"`
+		Demand     float64 `json:"demand"`
+		Members    int     `json:"members"`
+		Active     int     `json:"active"`
+		Budget     int     `json:"budget"`
+		Heartbeats uint64  `json:"heartbeats"`
+		Failures   uint64  `json:"failures"`
+		LastError  string  `json:"last_error,omitempty"`
+	}{s.Share, s.Target, s.Demand, s.Members, s.Active, s.Budget, s.Heartbeats, s.Failures, last})
 }
 
 // A Fleet is the membership of a DB. It is safe for concurrent use.

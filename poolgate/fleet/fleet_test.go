@@ -3,6 +3,7 @@ package fleet_test
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"strings"
 	"sync"
@@ -177,5 +178,13 @@ func TestJoinRefuses(t *testing.T) {
 	}
 	if _, err := fleet.Join(t.Context(), db, fleet.Config{Name: "f", Budget: 1}); err == nil {
 		t.Error("a store that cannot be reached is accepted")
+	}
+}
+
+func TestStatsJSON(t *testing.T) {
+	text, err := json.Marshal(fleet.Stats{Share: 3, Demand: 2.5, LastError: errors.New("away")})
+	want := `{"share":3,"target":0,"demand":2.5,"members":0,"active":0,"budget":0,"heartbeats":0,"failures":0,"last_error":"away"}`
+	if err != nil || string(text) != want {
+		t.Errorf("got %s (%v), want %s", text, err, want)
 	}
 }

@@ -360,7 +360,7 @@ func (m *member) snapshot() Stats {
 	s := m.stats
 	s.Share = m.effective(time.Now())
 	s.Target, s.Demand = m.target, m.demand
-	s.Members, s.Budget = len(m.view.Members), m.config.Budget
+	s.Members, s.Active, s.Budget = len(m.view.Members), active(m.view), m.config.Budget
 	if m.view.Budget > 0 {
 		s.Budget = min(s.Budget, m.view.Budget)
 	}

@@ -89,7 +89,9 @@ func (s *PostgreSQL) create(ctx context.Context) error {
 //
 // The tables are logged: PostgreSQL empties an unlogged table when any backend
 // crashes. The function is volatile, so that each of its statements sees what was
-// committed before it, and not only what was committed before the call.
+// committed before it, and not only what was committed before the call. It has the
+// server write a heartbeat to disk before it answers, also where synchronous_commit is
+// off: a crash would take back what a member was granted, and give it to another.
 func Setup(schema string) string {
 	return fmt.Sprintf(setup, schema, version)
 }
@@ -139,6 +141,9 @@ DECLARE
 	others   bigint;
 	lowest   integer;
 BEGIN
+	IF current_setting('synchronous_commit') = 'off' THEN
+		PERFORM set_config('synchronous_commit', 'local', true);
+	END IF;
 	PERFORM pg_advisory_xact_lock(hashtextextended('%[1]s.' || f, 4712));
 	now_is := clock_timestamp();
 	SELECT * INTO clock FROM fleet_v%[2]s WHERE fleet = f;

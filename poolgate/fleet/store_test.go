@@ -108,3 +108,37 @@ func TestPostgreSQLWithoutRights(t *testing.T) {
 		}
 	}
 }
+
+// A grant that was answered survives a crash of the server.
+func TestPostgreSQLIsDurable(t *testing.T) {
+	dsn := pgserver.ForTest(t).CreateDatabase(t)
+	connector, err := bothdrivers.All[0].Connector(dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	db := sql.OpenDB(connector)
+	defer db.Close()
+	if _, err := fleet.NewPostgreSQL(t.Context(), db, "f", ""); err != nil {
+		t.Fatal(err)
+	}
+	for before, want := range map[string]string{"off": "local", "on": "on", "remote_apply": "remote_apply"} {
+		tx, err := db.BeginTx(t.Context(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := ""
+		_, err = tx.Exec("SET LOCAL synchronous_commit = " + before)
+		if err == nil {
+			_, err = tx.Exec(`SELECT poolgate_fleet.heartbeat_v1('f', '00000000-0000-4000-8000-000000000001', 1, 1, '1', 0, 0, 1, 1, 0, 1, 5, 10)`)
+		}
+		if err == nil {
+			err = tx.QueryRow("SHOW synchronous_commit").Scan(&got)
+		}
+		if err != nil || got != want {
+			t.Errorf("with synchronous_commit %s a heartbeat is committed with %q (%v), want %s", before, got, err, want)
+		}
+		if err := tx.Rollback(); err != nil {
+			t.Error(err)
+		}
+	}
+}

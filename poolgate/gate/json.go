@@ -13,6 +13,14 @@ func (s seconds) MarshalJSON() ([]byte, error) {
 	return strconv.AppendFloat(nil, time.Duration(s).Seconds(), 'f', -1, 64), nil
 }
 
+// MarshalJSON returns the permits of the share, and what the limit would be without.
+func (s ShareStats) MarshalJSON() ([]byte, error) {
+	return json.Marshal(struct {
+		Permits int `json:"permits"`
+		Without int `json:"limit_without"`
+	}{s.Permits, s.Without})
+}
+
 // MarshalJSON returns what the debug page returns as JSON for a gate: keys in
 // snake_case, and times in seconds. It also serves expvar:
 //
@@ -25,6 +33,10 @@ func (s Stats) MarshalJSON() ([]byte, error) {
 	var adaptive *AdaptiveStats // left out where the limit is fixed
 	if s.Adaptive.Max > 0 {
 		adaptive = &s.Adaptive
+	}
+	var share *ShareStats // left out where there is none
+	if s.Share.Held {
+		share = &s.Share
 	}
 	return json.Marshal(struct {
 		Mode       Mode         `json:"mode"`
@@ -42,9 +54,10 @@ func (s Stats) MarshalJSON() ([]byte, error) {
 		Classes    []ClassStats `json:"classes"`
 
 		Adaptive *AdaptiveStats `json:"adaptive,omitempty"`
+		Share    *ShareStats    `json:"share,omitempty"`
 	}{
 		s.Mode, s.Limit, s.InFlight, s.Waiting, seconds(s.OldestWait), s.Suspended, s.Stopped,
-		s.Overloaded, s.Shadow, seconds(s.LeakAfter), s.StackEvery, s.Counts, classes, adaptive,
+		s.Overloaded, s.Shadow, seconds(s.LeakAfter), s.StackEvery, s.Counts, classes, adaptive, share,
 	})
 }
 

@@ -283,7 +283,7 @@ func (g *Gate) refusal(ctx context.Context, c *class, n int) error {
 		return g.reject(ctx, c, ErrQueueFull, 0)
 	case g.owners.own(goroutine()):
 		return nil
-	case c.queue.n >= queueBound(c.MaxWaiting, g.limit):
+	case c.queue.n >= queueBound(c.MaxWaiting, g.wanted):
 		return g.reject(ctx, c, ErrQueueFull, 0)
 	case !g.halted && !c.standing.on && c.service.wouldMiss(ctx, g, c):
 		return g.reject(ctx, c, ErrDeadline, 0)

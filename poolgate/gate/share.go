@@ -16,13 +16,28 @@ type share struct {
 	lane int           // how much of n the lane out of band has
 }
 
+// ShareStats is what a gate knows of its share, see SetShare.
+type ShareStats struct {
+	Held    bool // there was a call of SetShare
+	Permits int  // that may be out, those out of band included
+	Without int  // what the limit would be without the share
+}
+
+func (s share) stats(wanted int) ShareStats {
+	if !s.held {
+		return ShareStats{}
+	}
+	return ShareStats{Held: true, Permits: s.n, Without: wanted}
+}
+
 // SetShare bounds the permits that may be out, those out of band included, by n,
 // which may be 0, until a later call. At the moment until the share becomes 0,
 // unless until is zero. Package fleet calls it.
 //
 // A share lowers the limit and never raises it. Nobody who holds a permit loses
-// it. Callers wait for a share of 0 as they wait for a permit. The classes keep
-// their reservations in proportion. Of a share of 1 the lane out of band has
+// it. Callers wait for a share of 0 as they wait for a permit; how many may wait
+// follows the limit without the share. The classes keep their reservations in
+// proportion. Of a share of 1 the lane out of band has
 // nothing.
 //
 // The gate looks at the time when a caller waits or is refused, when a timer

@@ -165,3 +165,26 @@ func TestShareAndAdaptive(t *testing.T) {
 		}
 	})
 }
+
+// A burst at a member that sleeps is not refused for want of places to wait.
+func TestQueueDoesNotShrinkWithTheShare(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, err := New(Config{Limit: 100, MaxWait: time.Second})
+		if err != nil {
+			t.Fatal(err)
+		}
+		places := g.Stats().MaxWaiting
+		g.SetShare(0, time.Time{})
+		if n := g.Stats().MaxWaiting; n != places {
+			t.Errorf("%d may wait, and %d without the share", n, places)
+		}
+		for range places {
+			go g.Acquire(t.Context())
+		}
+		synctest.Wait()
+		if s := g.Stats(); s.Waiting != places || s.Refused() > 0 {
+			t.Errorf("of %d callers %d wait, and %d were refused", places, s.Waiting, s.Refused())
+		}
+		time.Sleep(2 * time.Second)
+	})
+}

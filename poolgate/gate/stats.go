@@ -25,6 +25,9 @@ type Stats struct {
 	// itself.
 	Adaptive AdaptiveStats
 
+	// Share is what there is to say about a limit that is bounded by SetShare.
+	Share ShareStats
+
 	Counts // of all classes and the lane together
 
 	// Classes are the classes, DefaultClass first and the others as they
@@ -139,6 +142,7 @@ func (g *Gate) Stats() Stats {
 	s := Stats{
 		Mode:       g.config.Mode,
 		Adaptive:   adaptive,
+		Share:      g.share.stats(g.wanted),
 		Limit:      g.limit,
 		Suspended:  g.paused,
 		Stopped:    g.closed,
@@ -148,7 +152,7 @@ func (g *Gate) Stats() Stats {
 		StackEvery: g.config.StackEvery,
 		InFlight:   g.inFlight,
 		Waiting:    g.waiting,
-		MaxWaiting: queueBound(g.classes[0].MaxWaiting, g.limit),
+		MaxWaiting: queueBound(g.classes[0].MaxWaiting, g.wanted),
 		Classes:    make([]ClassStats, len(g.classes)),
 	}
 	for i, c := range g.classes {
@@ -176,7 +180,7 @@ func (g *Gate) statsOf(c *class, now time.Duration) ClassStats {
 		Wait:     c.history.recentWaits(),
 		Hold:     c.history.recentHolds(),
 	}
-	s.MaxWaiting = queueBound(c.MaxWaiting, g.limit)
+	s.MaxWaiting = queueBound(c.MaxWaiting, g.wanted)
 	s.OldestWait = g.oldestOf(c, now)
 	return s
 }

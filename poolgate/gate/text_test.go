@@ -98,6 +98,22 @@ func TestFlags(t *testing.T) {
 	}
 }
 
+func TestStatsJSONOfAShare(t *testing.T) {
+	g, err := gate.New(gate.Config{Limit: 7})
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := json.Marshal(g.Stats())
+	if err != nil || strings.Contains(string(text), "share") {
+		t.Errorf("without a share: %s (%v)", text, err)
+	}
+	g.SetShare(3, time.Time{})
+	text, err = json.Marshal(g.Stats())
+	if err != nil || !strings.Contains(string(text), `"share":{"permits":3,"limit_without":7}`) {
+		t.Errorf("with one: %s (%v)", text, err)
+	}
+}
+
 func TestStatsJSON(t *testing.T) {
 	g, err := gate.New(gate.Config{Limit: 2, MaxWait: 1500 * time.Millisecond, MaxWaiting: gate.NoWaiting,
 		Classes: []gate.Class{{Name: "web", Reserved: 1}}})
