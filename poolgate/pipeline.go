@@ -102,19 +102,25 @@ func CanPipeline(conn *sql.Conn) error {
 // observers, the adaptive limit and the debug page this is one call, of kind
 // "batch". If there is no pipeline, the error matches [ErrNoPipeline], and
 // nothing is sent.
-func SendPipeline(ctx context.Context, conn *sql.Conn, p Pipeline, read func(PipelineResults) error) error {
+//
+// If another goroutine works with a result while read waits for it, that
+// goroutine should call own, so that the gate sees a deadlock if it then waits
+// for a permit. Later calls on conn end that.
+func SendPipeline(ctx context.Context, conn *sql.Conn, p Pipeline, read func(results PipelineResults, own func()) error) error {
 	return conn.Raw(func(dc any) error {
 		pipeliner, err := pipelinerOf(dc)
 		if err != nil {
 			return err
 		}
-		send := func(ctx context.Context) error { return sendPipeline(ctx, pipeliner, p, read) }
+		send := func(ctx context.Context, own func()) error {
+			return sendPipeline(ctx, pipeliner, p, func(results PipelineResults) error { return read(results, own) })
+		}
 		if gated, ok := dc.(interface {
-			batch(context.Context, Pipeline, func(context.Context) error) error
+			batch(context.Context, Pipeline, func(context.Context, func()) error) error
 		}); ok {
 			return gated.batch(ctx, p, send)
 		}
-		return send(ctx)
+		return send(ctx, func() {})
 	})
 }
 
@@ -145,7 +151,7 @@ func sendPipeline(ctx context.Context, conn Pipeliner, p Pipeline, read func(Pip
 }
 
 // batch has send send p, as a call to the driver.
-func (s *seat) batch(ctx context.Context, p Pipeline, send func(context.Context) error) error {
+func (s *seat) batch(ctx context.Context, p Pipeline, send func(ctx context.Context, own func()) error) error {
 	if err := s.ready(); err != nil {
 		return err
 	}
@@ -153,7 +159,7 @@ func (s *seat) batch(ctx context.Context, p Pipeline, send func(context.Context)
 	ctx = s.begin(ctx, text)
 	returned := false
 	defer s.guard(&returned)
-	err := send(ctx)
+	err := send(ctx, func() { s.permit.SetOwner() })
 	returned = true
 	s.worked(err)
 	s.watch.batch(ctx, text, size, err)

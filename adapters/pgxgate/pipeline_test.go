@@ -241,7 +241,7 @@ func TestNoPipelineWithSimpleProtocol(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	err = poolgate.SendPipeline(t.Context(), conn, poolgate.Pipeline{}, func(poolgate.PipelineResults) error { return nil })
+	err = poolgate.SendPipeline(t.Context(), conn, poolgate.Pipeline{}, func(poolgate.PipelineResults, func()) error { return nil })
 	if !errors.Is(err, poolgate.ErrNoPipeline) {
 		t.Errorf("error %v", err)
 	}

@@ -37,6 +37,7 @@ type answer struct {
 	rows   *turnRows
 	result driver.Result
 	err    error
+	own    func() // makes the calling goroutine that which works under the permit; nil if there is no call
 }
 
 // turnRows are the rows of a statement while it is its turn. The statement reads

@@ -49,7 +49,7 @@ const (
 	// that order. Most of them arrive when the last statement was executed.
 	//
 	// A function runs up to its first statement, and waits until all others
-	// have come as far. It gets its result when the statements before it have
+	// have come as far; only then the gather takes its permit. It gets its result when the statements before it have
 	// ended. Its next statement goes with the next round trip. It cannot prepare
 	// statements, nor have two under way at once.
 	//

@@ -62,45 +62,20 @@ type ask struct {
 }
 
 // pipelined runs the statements in one transaction, with as few round trips as
-// they allow.
+// they allow. It takes its permit when they have asked for something: what they
+// do before does not need one.
 func (g *gathering) pipelined() {
-	for try := 1; ; try++ {
-		conn, err := g.db.Conn(g.ctx)
-		if err != nil {
-			g.fail(fmt.Errorf("gather: no connection: %w", err))
-			return
-		}
-		err = poolgate.CanPipeline(conn)
-		switch {
-		case errors.Is(err, driver.ErrBadConn) && try < 3:
-			conn.Close()
-			continue
-		case errors.Is(err, poolgate.ErrNoPipeline) && g.options.OrSerial:
-			conn.Close()
-			g.serial(begins(g.options.ReadWrite))
-			return
-		case errors.Is(err, poolgate.ErrNoPipeline):
-			err = fmt.Errorf("gather: Pipelined needs pgxgate, or Options.OrSerial: %w", err)
-		}
-		if err != nil {
-			conn.Close()
+	if g.options.OrSerial {
+		switch ok, err := g.canPipeline(); {
+		case err != nil:
 			g.fail(err)
 			return
+		case !ok:
+			g.serial(begins(g.options.ReadWrite))
+			return
 		}
-		g.pipelinedOn(conn)
-		return
 	}
-}
-
-func begins(readWrite bool) string {
-	if readWrite {
-		return beginSerial
-	}
-	return beginSnapshot
-}
-
-func (g *gathering) pipelinedOn(conn *sql.Conn) {
-	p := &pipeline{g: g, t: &transaction{g: g, conn: conn}, deliver: newDelivery()}
+	p := &pipeline{g: g, t: &transaction{g: g}, deliver: newDelivery()}
 	defer p.deliver.Close()
 	p.turn.L = &p.mu
 	p.ctx, p.cancel = context.WithCancel(g.caller)
@@ -111,6 +86,49 @@ func (g *gathering) pipelinedOn(conn *sql.Conn) {
 	for p.start() {
 		for p.round() {
 		}
+	}
+}
+
+// canPipeline reports whether the connections have a pipeline.
+func (g *gathering) canPipeline() (bool, error) {
+	conn, err := g.db.Conn(g.ctx)
+	if err != nil {
+		return false, fmt.Errorf("gather: no connection: %w", err)
+	}
+	defer conn.Close()
+	err = poolgate.CanPipeline(conn)
+	if errors.Is(err, poolgate.ErrNoPipeline) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+func begins(readWrite bool) string {
+	if readWrite {
+		return beginSerial
+	}
+	return beginSnapshot
+}
+
+// connect takes a permit and a connection.
+func (p *pipeline) connect() error {
+	for try := 1; ; try++ {
+		conn, err := p.g.db.Conn(p.g.ctx)
+		if err != nil {
+			return fmt.Errorf("gather: no connection: %w", err)
+		}
+		switch err = poolgate.CanPipeline(conn); {
+		case err == nil:
+			p.t.conn = conn
+			return nil
+		case err == driver.ErrBadConn && try < 3:
+			conn.Close()
+			continue
+		case errors.Is(err, poolgate.ErrNoPipeline):
+			err = fmt.Errorf("gather: Pipelined needs pgxgate, or Options.OrSerial: %w", err)
+		}
+		conn.Close()
+		return err
 	}
 }
 
@@ -162,6 +180,11 @@ func (p *pipeline) round() bool {
 	}
 	slices.SortFunc(asks, func(a, b *ask) int { return cmp.Compare(a.part.i, b.part.i) })
 	round := asks
+	if len(asks) > 0 && p.t.conn == nil && p.broken == nil {
+		if p.broken = p.connect(); p.broken != nil {
+			p.g.fail(p.broken)
+		}
+	}
 	for len(asks) > 0 && p.broken == nil {
 		asks = p.send(asks)
 	}
@@ -179,7 +202,7 @@ func (p *pipeline) send(asks []*ask) (left []*ask) {
 	statements, owners := p.statements(asks)
 	next := 0 // of asks
 	err := poolgate.SendPipeline(p.ctx, p.t.conn, poolgate.Pipeline{Statements: statements, Harmless: true},
-		func(results poolgate.PipelineResults) error {
+		func(results poolgate.PipelineResults, own func()) error {
 			for i, a := range owners {
 				if a == nil {
 					if _, err := results.Exec(); err != nil {
@@ -189,7 +212,7 @@ func (p *pipeline) send(asks []*ask) (left []*ask) {
 					continue
 				}
 				next++
-				if err := p.answer(a, results); err != nil {
+				if err := p.answer(a, results, own); err != nil {
 					return err
 				}
 				if p.g.over() {
@@ -218,7 +241,7 @@ func (p *pipeline) send(asks []*ask) (left []*ask) {
 		p.broken = context.Cause(p.g.ctx) // the gather was stopped
 		return left
 	case err == driver.ErrBadConn && !p.begun && p.lost < 3:
-		if p.t.conn, err = p.g.db.Conn(p.g.ctx); err == nil {
+		if err = p.connect(); err == nil {
 			p.lost++
 			return left
 		}
@@ -281,16 +304,16 @@ func (p *pipeline) sent(query string) {
 
 // answer gives a its result, and waits until its statement is done with it. It
 // returns the error of the server, and no other.
-func (p *pipeline) answer(a *ask, results poolgate.PipelineResults) error {
+func (p *pipeline) answer(a *ask, results poolgate.PipelineResults, own func()) error {
 	if a.exec {
 		result, err := results.Exec()
-		p.reply(a, answer{result: result, err: err})
+		p.reply(a, answer{result: result, err: err, own: own})
 		p.rest()
 		return err
 	}
 	rows, err := results.Query()
 	if err != nil {
-		p.reply(a, answer{err: err})
+		p.reply(a, answer{err: err, own: own})
 		p.rest()
 		return err
 	}
@@ -298,7 +321,7 @@ func (p *pipeline) answer(a *ask, results poolgate.PipelineResults) error {
 	if a.ctx != p.g.ctx {
 		given.stop = context.AfterFunc(a.ctx, p.cancel)
 	}
-	if p.reply(a, answer{rows: given}) {
+	if p.reply(a, answer{rows: given, own: own}) {
 		p.rest()
 	}
 	return given.end()
@@ -322,6 +345,7 @@ func (p *pipeline) reply(a *ask, with answer) bool {
 func (p *pipeline) end() {
 	p.g.running.Wait() // a statement may use the connection to its end
 	switch {
+	case p.t.conn == nil:
 	case p.ended || !p.begun && p.broken == nil:
 		p.t.release()
 	case !p.g.whole() || !p.g.options.ReadWrite: // the caller that asked got p.broken
@@ -364,6 +388,9 @@ func (s *part) ask(ctx context.Context, query string, args []any, exec bool) ans
 	}
 	select {
 	case with := <-a.answer:
+		if with.own != nil {
+			with.own()
+		}
 		return with
 	case <-ctx.Done():
 	}

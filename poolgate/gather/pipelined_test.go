@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/poolgate/poolgate/poolgate"
+	"github.com/poolgate/poolgate/poolgate/gate"
 	"github.com/poolgate/poolgate/poolgate/gather"
 	"github.com/poolgate/poolgate/poolgate/session"
 )
@@ -229,6 +230,26 @@ func TestPipelinedWithoutPipeline(t *testing.T) {
 			equal(t, state(gather.Run(patiently(t), db, o, write)), "25006")
 			o.ReadWrite = true
 			must(t, gather.Run(patiently(t), db, o, write))
+		})
+	})
+}
+
+// A function that wants a permit of its own, while the gather has the only one,
+// is told so; before its first statement it can have one.
+func TestPipelinedDeadlock(t *testing.T) {
+	onPgx(t, func(run func(string, func(*testing.T, *fixture))) {
+		run("is found", func(t *testing.T, f *fixture) {
+			db := f.open(gate.Config{Limit: 1})
+			is(t, gather.Run(patiently(t), db, pipelined, gather.Discard("SELECT 1"), func(ctx context.Context, given session.DBTX) error {
+				if _, err := db.ExecContext(ctx, "SELECT 1"); err != nil {
+					return fmt.Errorf("before: %v", err)
+				}
+				if _, err := given.ExecContext(ctx, "SELECT 1"); err != nil {
+					return err
+				}
+				_, err := db.ExecContext(ctx, "SELECT 1")
+				return err
+			}, gather.Discard("SELECT 1")), gate.ErrDeadlock)
 		})
 	})
 }
