@@ -37,8 +37,9 @@ type Config struct {
 	MaxLifetime time.Duration
 
 	// MinOpen is how many connections are kept open at least, in use or idle, but
-	// no more than the gate can use at once. They are opened in the background,
-	// the first by OpenDB. Wrap refuses it, since an *sql.DB cannot do that.
+	// no more than the gate can use at once, and no more idle ones than MaxIdle
+	// says. They are opened in the background, the first by OpenDB. Wrap refuses
+	// it, since an *sql.DB cannot do that.
 	MinOpen int
 
 	// StatementsPerConn is how many prepared statements each connection keeps

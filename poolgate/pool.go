@@ -36,6 +36,7 @@ type pool struct {
 	closeErr    error         // of a connection that was closed with the pool
 	timer       *time.Timer   // calls tend
 	tendAt      time.Time     // when it will; zero if it will not
+	openAgain   time.Time     // until when tend opens none
 	stat        sql.DBStats   // its counters
 }
 
@@ -236,7 +237,8 @@ func (p *pool) due(c *connection) time.Duration {
 	return d
 }
 
-// retryOpening is how long tend waits after it could not open a connection.
+// retryOpening is how long tend waits after it could not open a connection, or not
+// keep it.
 const retryOpening = time.Second
 
 // tend closes the idle connections whose time has come, and opens as many as
@@ -268,35 +270,49 @@ func (p *pool) tend() {
 	}
 	p.mu.Unlock()
 	for p.isShort() {
-		if !p.warm() {
-			p.mu.Lock()
-			p.arm(retryOpening)
-			p.mu.Unlock()
-			return
-		}
+		p.warm()
 	}
 }
 
-// isShort reports whether there should be more connections.
+// isShort reports whether there should be more connections now, and room for one
+// that is idle.
 func (p *pool) isShort() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return !p.closed && p.open < min(p.minOpen, p.fitting)
-}
-
-// warm opens a connection for the next caller.
-func (p *pool) warm() (ok bool) {
-	ctx, cancel := context.WithTimeout(p.background, warmPatience)
-	defer cancel()
-	defer func() { ok = recover() == nil && ok }()
-	c, err := p.connect(ctx)
-	if err != nil {
+	if p.closed || p.open >= min(p.minOpen, p.fitting) || len(p.idle) >= p.mostIdle() {
 		return false
 	}
-	if !p.giveBack(c) {
-		p.discard(*c)
+	if wait := time.Until(p.openAgain); wait > 0 {
+		p.arm(wait)
+		return false
 	}
 	return true
+}
+
+// warm opens a connection for the next caller. If there is none in the end, tend
+// waits for a while.
+func (p *pool) warm() {
+	ctx, cancel := context.WithTimeout(p.background, warmPatience)
+	defer cancel()
+	defer func() {
+		if recover() != nil {
+			p.openLater()
+		}
+	}()
+	c, err := p.connect(ctx)
+	switch {
+	case err != nil:
+		p.openLater()
+	case !p.giveBack(c):
+		p.openLater()
+		p.discard(*c)
+	}
+}
+
+func (p *pool) openLater() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.openAgain = time.Now().Add(retryOpening)
 }
 
 const warmPatience = 30 * time.Second

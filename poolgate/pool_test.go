@@ -268,6 +268,48 @@ func TestPool(t *testing.T) {
 	})
 }
 
+// MinOpen opens no connection only to close it again, which would never end.
+func TestMinOpenThatCannotBeKept(t *testing.T) {
+	for name, test := range map[string]struct {
+		maxIdle, want int
+		invalid       bool
+	}{
+		"no idle connections":          {maxIdle: -1, want: 0},
+		"fewer idle connections":       {maxIdle: 2, want: 2},
+		"connections that are invalid": {invalid: true, want: 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := &recorder{shape: modern}
+				db, err := poolgate.OpenDB(r, poolgate.Config{Gate: gate.Config{Limit: 4}, MinOpen: 3, MaxIdle: test.maxIdle})
+				must(t, err)
+				defer db.Close()
+				opened := 0
+				r.set(func(call string, _ int) error {
+					switch {
+					case call == "connect":
+						if opened++; opened > 100 {
+							return errors.New("too many")
+						}
+					case call == "valid" && test.invalid:
+						return errors.New("invalid")
+					}
+					return nil
+				})
+				time.Sleep(10*time.Second + time.Millisecond)
+				conn, err := db.Conn(t.Context())
+				must(t, err)
+				conn.Raw(func(any) error { return driver.ErrBadConn })
+				conn.Close()
+				time.Sleep(time.Second)
+				if n := db.Stats().OpenConnections; n != test.want || opened > 20 {
+					t.Errorf("%d are open after %d were opened, want %d", n, opened, test.want)
+				}
+			})
+		})
+	}
+}
+
 // A Close of the driver that blocks keeps the permit, and nothing else.
 func TestSlowClose(t *testing.T) {
 	ctx := context.Background()
