@@ -26,7 +26,7 @@ func (g *Gate) hasRoom(c *class, n int) bool {
 		return false
 	case c == g.lane:
 		size := g.laneSize()
-		return min(n, size) <= size-c.inFlight
+		return size > 0 && min(n, size) <= size-c.inFlight
 	case g.config.Mode == Chunked:
 		return min(n, g.limit) <= g.limit-g.wave
 	}

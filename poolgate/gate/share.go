@@ -1,6 +1,7 @@
 package gate
 
 import (
+	"math"
 	"sort"
 	"time"
 )
@@ -48,9 +49,10 @@ func (g *Gate) SetShare(n int, until time.Time) {
 	now := g.now()
 	g.share.held, g.share.n, g.share.end = true, max(0, n), 0
 	if !until.IsZero() {
-		g.share.end = max(1, now+time.Until(until))
-		if g.share.end > now {
-			g.wake(now, g.share.end-now)
+		left := min(time.Until(until), math.MaxInt64-now)
+		g.share.end = max(1, now+left)
+		if left > 0 {
+			g.wake(now, left)
 		}
 	}
 	g.changeLimit(LimitChange{Reason: LimitShare}, now)()

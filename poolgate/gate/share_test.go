@@ -188,3 +188,47 @@ func TestQueueDoesNotShrinkWithTheShare(t *testing.T) {
 		time.Sleep(2 * time.Second)
 	})
 }
+
+func TestAShareOfOneHasNothingForTheLane(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, err := New(Config{Limit: 4})
+		if err != nil {
+			t.Fatal(err)
+		}
+		g.SetShare(1, time.Time{})
+		p, err := g.Acquire(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		granted := make(chan Permit)
+		go func() {
+			p, err := g.AcquireWith(t.Context(), Request{OutOfBand: true})
+			if err != nil {
+				t.Error(err)
+			}
+			granted <- p
+		}()
+		synctest.Wait()
+		if s := g.Stats(); s.InFlight+s.OutOfBand.InFlight != 1 {
+			t.Errorf("%d and %d are in flight", s.InFlight, s.OutOfBand.InFlight)
+		}
+		g.SetShare(2, time.Time{})
+		(<-granted).Release()
+		p.Release()
+	})
+}
+
+func TestAShareUntilTheFarFuture(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, err := New(Config{Limit: 4})
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Hour)
+		g.SetShare(2, time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC))
+		time.Sleep(time.Hour)
+		if n := g.Limit(); n != 1 { // and one of the lane
+			t.Errorf("the limit is %d, want 1", n)
+		}
+	})
+}
