@@ -63,7 +63,7 @@ func (db *DB) OutOfBandReadOnly() *sql.DB {
 }
 
 func (db *DB) outOfBand(name string, readOnly bool) *sql.DB {
-	if db.gate.Stats().OutOfBand.Max == 0 {
+	if db.config.Gate.OutOfBand == gate.NoOutOfBand { // not the size of the lane, which a share can make 0
 		panic("poolgate: OutOfBand: the gate has no lane, as Config.Gate.OutOfBand is NoOutOfBand " +
 			"or the inner pool's MaxOpenConns leaves no connection besides the limit")
 	}

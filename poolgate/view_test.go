@@ -311,3 +311,19 @@ func TestAConnThatIsNotUsedIsNobodys(t *testing.T) {
 	}
 	must(t, conn.Close())
 }
+
+func TestOutOfBandWhileAShareLeavesItNothing(t *testing.T) {
+	db, _ := openDB(t, limit(4))
+	for n := range 2 {
+		db.SetShare(n, time.Time{})
+		view := db.OutOfBand()
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+		if _, err := view.ExecContext(ctx, "x"); !errors.Is(err, gate.ErrCanceled) {
+			t.Errorf("a share of %d: %v", n, err)
+		}
+		cancel()
+	}
+	db.SetShare(2, time.Time{})
+	_, err := db.OutOfBand().ExecContext(t.Context(), "x")
+	must(t, err)
+}
