@@ -39,7 +39,8 @@ type Adaptive struct {
 	Aim Aim
 
 	// Finder makes what finds the limit, from the Adaptive with its defaults
-	// filled in and the limit that it begins with. Nil means NewPairedProbe.
+	// filled in and the limit that it begins with. It is called again when
+	// SetLimit changes Max. Nil means NewPairedProbe.
 	Finder func(a Adaptive, start int) Finder
 }
 
@@ -201,13 +202,19 @@ func (g *Gate) decideLimit(now time.Time) (report func()) {
 	return g.moveLimit(n, LimitChange{Center: d.Center, Reason: d.Reason})
 }
 
-// setMax changes what the limit may be at most.
+// setMax changes what the limit may be at most. A Finder knows its bounds from the
+// beginning, so another one goes on from where the present one is.
 func (g *Gate) setMax(n int) {
 	a := g.adaptation
 	a.mu.Lock()
-	a.max = n
-	a.stats.Max = n
-	a.stats.Min = min(a.config.Min, n)
+	if n != a.max {
+		config := a.config
+		config.Max, config.Min = n, min(a.config.Min, n)
+		a.max = n
+		a.stats.Max, a.stats.Min = config.Max, config.Min
+		a.stats.Center = max(config.Min, min(a.stats.Center, n))
+		a.finder = config.Finder(config, a.stats.Center)
+	}
 	g.mu.Lock()
 	g.wanted = min(g.wanted, n)
 	report := g.changeLimit(LimitChange{Reason: LimitSet}, g.now())

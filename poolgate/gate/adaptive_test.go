@@ -180,6 +180,32 @@ func TestSetLimitIsTheMaximumOfAnAdaptiveGate(t *testing.T) {
 	})
 }
 
+func TestSetLimitReachesTheFinder(t *testing.T) {
+	for _, test := range []struct{ max, set, knee, least, most int }{
+		{20, 200, 60, 40, 90},
+		{200, 40, 6, 3, 12}, // from a limit that is found above 40
+	} {
+		t.Run(fmt.Sprintf("max=%d,set=%d", test.max, test.set), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				g := adaptiveGate(t, Config{Adaptive: &Adaptive{Max: test.max}})
+				k := new(knee)
+				k.n.Store(120)
+				ctx, cancel := context.WithCancel(t.Context())
+				wait := press(ctx, g, k, 300)
+				time.Sleep(time.Minute)
+				if err := g.SetLimit(test.set); err != nil {
+					t.Fatal(err)
+				}
+				k.n.Store(int64(test.knee))
+				time.Sleep(time.Minute)
+				wantCenter(t, g, test.least, test.most)
+				cancel()
+				wait()
+			})
+		})
+	}
+}
+
 func TestAdaptiveShrinksAtOnceWhenTheServerIsOverloaded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := adaptiveGate(t, Config{Limit: 40, Adaptive: &Adaptive{}})
