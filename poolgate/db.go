@@ -281,11 +281,13 @@ func (db *DB) mayBe(name string, limit int) error {
 }
 
 // SetShare bounds the permits of the DB by a share of a budget, see
-// [gate.Gate.SetShare], and has a DB of OpenDB keep no more connections than
-// that: it closes idle ones first. Package fleet calls it.
+// [gate.Gate.SetShare], and has it keep no more connections than that, whatever its
+// number of idle ones is: it closes idle ones first. The inner pool of Wrap does so
+// at each call, so what becomes idle later is closed at the next. Package fleet calls
+// it.
 func (db *DB) SetShare(n int, until time.Time) {
 	db.gate.SetShare(n, until)
-	db.source.fit(n)
+	db.source.bound(n)
 }
 
 // Ungated returns an *sql.DB that passes no gate, for health checks and the like:

@@ -16,21 +16,24 @@ type innerPool struct {
 	owned      bool // it is closed with the gated one
 
 	mu       sync.Mutex // guards what follows
-	keepIdle bool       // somebody has set how many idle connections it keeps
+	maxIdle  int        // how many idle connections somebody wants; 0 if nobody does, negative for none
 	byConn   map[driver.Conn]*statements
 	uses     uint64 // counts the calls of prepared
 }
 
 func newInnerPool(db *sql.DB, config Config) *innerPool {
-	return &innerPool{DB: db, statements: config.statements(), owned: config.CloseInner, keepIdle: hasMaxIdle(db)}
+	return &innerPool{DB: db, statements: config.statements(), owned: config.CloseInner, maxIdle: maxIdle(db)}
 }
 
-// hasMaxIdle reports whether somebody has set how many idle connections db
-// keeps. There is no method that says so: Stats has what they are, not what they
-// may be.
-func hasMaxIdle(db *sql.DB) bool {
+// maxIdle returns how many idle connections db keeps: 0 if nobody has set that, and
+// negative for none. There is no method that says so: Stats has what they are, not
+// what they may be.
+func maxIdle(db *sql.DB) int {
 	n := reflect.ValueOf(db).Elem().FieldByName("maxIdleCount")
-	return n.IsValid() && n.CanInt() && n.Int() != 0
+	if !n.IsValid() || !n.CanInt() {
+		return 0
+	}
+	return int(n.Int())
 }
 
 // isGated reports whether db is the gated *sql.DB of a DB, or a view of one.
@@ -166,11 +169,27 @@ func (p *innerPool) forgetClosed() {
 
 func (p *innerPool) fit(n int) {
 	p.mu.Lock()
-	keep := p.keepIdle
+	keep := p.maxIdle != 0
 	p.mu.Unlock()
 	if !keep {
 		p.SetMaxIdleConns(n)
 	}
+}
+
+func (p *innerPool) bound(n int) {
+	p.mu.Lock()
+	most := p.maxIdle
+	p.mu.Unlock()
+	if most == 0 || most > n {
+		most = n
+	}
+	// An *sql.DB closes an idle connection only for there being too many of them,
+	// and not for what is in use besides.
+	s := p.Stats()
+	if over := s.OpenConnections - n; over > 0 && s.Idle > 0 {
+		p.SetMaxIdleConns(max(0, s.Idle-over))
+	}
+	p.SetMaxIdleConns(most)
 }
 
 func (p *innerPool) driver() driver.Driver          { return p.Driver() }
@@ -179,7 +198,10 @@ func (p *innerPool) setMaxIdleTime(d time.Duration) { p.SetConnMaxIdleTime(d) }
 func (p *innerPool) setMaxLifetime(d time.Duration) { p.SetConnMaxLifetime(d) }
 func (p *innerPool) setMaxIdle(n int) {
 	p.mu.Lock()
-	p.keepIdle = true
+	p.maxIdle = n
+	if n == 0 {
+		p.maxIdle = -1
+	}
 	p.mu.Unlock()
 	p.SetMaxIdleConns(n)
 }

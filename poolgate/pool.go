@@ -327,6 +327,8 @@ func (p *pool) fit(n int) {
 	}
 }
 
+func (p *pool) bound(n int) { p.fit(n) }
+
 // trim closes those that are idle beyond the most, and those beyond what the gate
 // can use together with those that are in use. It is called with p.mu held.
 func (p *pool) trim() {

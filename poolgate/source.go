@@ -41,6 +41,10 @@ type source interface {
 	// number.
 	fit(n int)
 
+	// bound has the source keep no more than n connections, those in use
+	// included, whatever it was told: it closes what is idle beyond that.
+	bound(n int)
+
 	driver() driver.Driver
 	stats() sql.DBStats
 	setMaxIdle(n int)
