@@ -15,10 +15,10 @@ type innerPool struct {
 	statements int  // that a connection keeps prepared
 	owned      bool // it is closed with the gated one
 
-	mu       sync.Mutex // guards what follows
-	maxIdle  int        // how many idle connections somebody wants; 0 if nobody does, negative for none
-	byConn   map[driver.Conn]*statements
-	uses     uint64 // counts the calls of prepared
+	mu      sync.Mutex // guards what follows
+	maxIdle int        // how many idle connections somebody wants; 0 if nobody does, negative for none
+	byConn  map[driver.Conn]*statements
+	uses    uint64 // counts the calls of prepared
 }
 
 func newInnerPool(db *sql.DB, config Config) *innerPool {
