@@ -353,6 +353,20 @@ func (r *pipelineRows) ColumnTypeDatabaseTypeName(i int) string {
 }
 
 func (r *pipelineRows) Next(dest []driver.Value) error {
+	if err := r.advance(); err != nil {
+		return err
+	}
+	for i := range r.fields {
+		var err error
+		if dest[i], err = r.value(i); err != nil {
+			return fmt.Errorf("convert field %d failed: %w", i, err)
+		}
+	}
+	return nil
+}
+
+// advance goes to the next row, or returns io.EOF.
+func (r *pipelineRows) advance() error {
 	if r.closed {
 		return cmp.Or(r.err, io.EOF)
 	}
@@ -361,30 +375,25 @@ func (r *pipelineRows) Next(dest []driver.Value) error {
 	}
 	r.ahead = false
 	if !r.more {
-		if err := r.Close(); err != nil {
-			return err
-		}
-		return io.EOF
-	}
-	if r.codecs == nil {
-		r.codecs = codecs(r.results.conn.inner.Conn().TypeMap(), r.fields)
-	}
-	for i, src := range r.reader.Values() {
-		f := r.fields[i]
-		switch {
-		case src == nil:
-			dest[i] = nil
-		case r.codecs[i] == nil:
-			dest[i] = string(src)
-		default:
-			v, err := r.codecs[i].DecodeDatabaseSQLValue(r.results.conn.inner.Conn().TypeMap(), f.DataTypeOID, f.Format, src)
-			if err != nil {
-				return fmt.Errorf("convert field %d failed: %w", i, err)
-			}
-			dest[i] = v
-		}
+		return cmp.Or(r.Close(), io.EOF)
 	}
 	return nil
+}
+
+// value returns what database/sql gets for a column of the row.
+func (r *pipelineRows) value(i int) (driver.Value, error) {
+	types := r.results.conn.inner.Conn().TypeMap()
+	if r.codecs == nil {
+		r.codecs = codecs(types, r.fields)
+	}
+	switch src := r.reader.Values()[i]; {
+	case src == nil:
+		return nil, nil
+	case r.codecs[i] == nil:
+		return string(src), nil
+	default:
+		return r.codecs[i].DecodeDatabaseSQLValue(types, r.fields[i].DataTypeOID, r.fields[i].Format, src)
+	}
 }
 
 // codecs returns what decodes each column: nil where the text of the value is

@@ -29,7 +29,7 @@ func (delivery) QueryContext(_ context.Context, _ string, args []driver.NamedVal
 	if a.err != nil {
 		return nil, a.err
 	}
-	return a.rows, nil
+	return delivered(a.rows), nil
 }
 
 // An answer is what a statement gets.

@@ -3,6 +3,7 @@ package gather_test
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -46,6 +47,55 @@ func TestPipelined(t *testing.T) {
 			equal(t, list, []int{1, 2, 3})
 			equal(t, one+text, "onerow")
 			equal(t, stages, []int{1, 2})
+		})
+
+		run("rows are scanned as with the other consistencies", func(t *testing.T, db *fixture) {
+			type row struct {
+				Texts []string
+				Ints  []*int64
+				At    time.Time
+				Bytes []byte
+				Big   string
+				Maybe *float64
+			}
+			const query = "SELECT '{a,NULL}'::text[] AS texts, '{1,NULL}'::bigint[] AS ints, '2024-02-29 01:02:03Z'::timestamptz AS at, " +
+				"'x'::bytea AS bytes, 1.50::numeric AS big, NULL::float8 AS maybe"
+			for _, query := range []string{query, strings.Replace(query, "NULL}'::text", "b}'::text", 1)} {
+				statement := gather.SQL{Query: query}
+				want, err := gather.Collect[row](patiently(t), db, gather.Options{Consistency: gather.Serial}, statement)
+				got, failed := gather.Collect[row](patiently(t), db, pipelined, statement)
+				equal(t, fmt.Sprint(failed), fmt.Sprint(err))
+				equal(t, got, want)
+			}
+		})
+
+		run("a function scans as with the other consistencies", func(t *testing.T, db *fixture) {
+			for _, value := range []string{"NULL::text", "'7'::text", "7::int", "1.50::numeric", "1.5::float8", "true", `'\x00ff'::bytea`,
+				`'{"a": 1}'::jsonb`, "'2026-03-01'::date", "'{a,b}'::text[]", "'{1,2}'::int[]", "point(1, 2)"} {
+				for _, into := range []func() any{
+					func() any { return new(any) }, func() any { return new(string) }, func() any { return new(*string) },
+					func() any { return new(int) }, func() any { return new(float64) }, func() any { return new(bool) },
+					func() any { return new([]byte) }, func() any { return new(sql.RawBytes) }, func() any { return new(sql.Null[string]) },
+					func() any { return new(time.Time) }, func() any { return new([]string) }, func() any { return new(*[]string) },
+					func() any { return new([]*int) }, func() any { return new(map[string]any) }, func() any { return new([2]int) },
+				} {
+					scan := func(o gather.Options) string {
+						dest := into()
+						err := gather.Run(patiently(t), db, o, func(ctx context.Context, db session.DBTX) error {
+							rows, err := db.QueryContext(ctx, "SELECT "+value)
+							if err != nil {
+								return err
+							}
+							defer rows.Close()
+							rows.Next()
+							return rows.Scan(dest)
+						})
+						text, _ := json.Marshal(dest)
+						return fmt.Sprintf("%s into %T: %s, %v", value, dest, text, err)
+					}
+					equal(t, scan(pipelined), scan(gather.Options{Consistency: gather.Serial}))
+				}
+			}
 		})
 
 		run("hundreds of statements, in batches", func(t *testing.T, db *fixture) {
