@@ -18,7 +18,12 @@ import (
 // BenchmarkSelect1 compares pgxpool with the same behind a gate, on 8 connections.
 func BenchmarkSelect1(b *testing.B) {
 	dsn := pgserver.ForTest(b).CreateDatabase(b)
-	bare, err := pgxpool.New(b.Context(), dsn+" pool_max_conns=8")
+	config, err := pgxpool.ParseConfig(dsn)
+	if err != nil {
+		b.Fatal(err)
+	}
+	config.MaxConns = 8
+	bare, err := pgxpool.NewWithConfig(b.Context(), config)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -29,10 +34,11 @@ func BenchmarkSelect1(b *testing.B) {
 	}
 	defer gated.Close()
 	for _, callers := range []int{1, 8, 64} {
-		for name, pool := range map[string]interface {
-			QueryRow(context.Context, string, ...any) pgx.Row
-		}{"bare": bare, "gated": gated} {
-			b.Run(fmt.Sprintf("pool=%s/callers=%d", name, callers), func(b *testing.B) {
+		for _, pool := range []struct {
+			name string
+			querier
+		}{{"bare", bare}, {"gated", gated}} {
+			b.Run(fmt.Sprintf("pool=%s/callers=%d", pool.name, callers), func(b *testing.B) {
 				b.ReportAllocs()
 				var left atomic.Int64
 				left.Store(int64(b.N))
@@ -52,4 +58,39 @@ func BenchmarkSelect1(b *testing.B) {
 			})
 		}
 	}
+}
+
+type querier interface {
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+}
+
+// BenchmarkAcquire is what a gate adds to a checkout, without a server's time.
+func BenchmarkAcquire(b *testing.B) {
+	dsn := pgserver.ForTest(b).CreateDatabase(b)
+	gated, err := pgxpoolgate.Open(dsn, pgxpoolgate.Config{Gate: gate.Config{Limit: 8}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer gated.Close()
+	ctx := context.Background()
+	b.Run("pool=bare", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			conn, err := gated.Inner().Acquire(ctx)
+			if err != nil {
+				b.Fatal(err)
+			}
+			conn.Release()
+		}
+	})
+	b.Run("pool=gated", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			conn, err := gated.Acquire(ctx)
+			if err != nil {
+				b.Fatal(err)
+			}
+			conn.Release()
+		}
+	})
 }

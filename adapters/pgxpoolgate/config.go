@@ -54,6 +54,9 @@ func OpenConfig(inner *pgxpool.Config, config Config) (*Pool, error) {
 	if inner == nil {
 		return nil, errors.New("pgxpoolgate: OpenConfig: the *pgxpool.Config is nil")
 	}
+	if inner.ConnConfig == nil {
+		return nil, errors.New("pgxpoolgate: OpenConfig: the *pgxpool.Config is not from pgxpool.ParseConfig, whose result may be changed")
+	}
 	if err := pgxlink.Check(inner.ConnConfig); err != nil {
 		return nil, fmt.Errorf("pgxpoolgate: %w", err)
 	}

@@ -109,6 +109,9 @@ func TestMaxConnsOfOpen(t *testing.T) {
 }
 
 func TestNilIsRefused(t *testing.T) {
+	if _, err := pgxpoolgate.OpenConfig(new(pgxpool.Config), pgxpoolgate.Config{Gate: gate.Config{Limit: 1}}); err == nil {
+		t.Error("OpenConfig of a config that is not from ParseConfig")
+	}
 	if _, err := pgxpoolgate.Wrap(nil, pgxpoolgate.Config{Gate: gate.Config{Limit: 1}}); err == nil {
 		t.Error("Wrap")
 	}

@@ -25,7 +25,6 @@ const patience = 30 * time.Second
 // it from the side.
 type fixture struct {
 	*pgxpoolgate.Pool
-	dsn  string
 	side *pgx.Conn
 }
 
@@ -66,12 +65,18 @@ func both(t *testing.T, config gate.Config, test func(t *testing.T, f *fixture))
 func watch(t *testing.T, open func(*testing.T, string, gate.Config) *pgxpoolgate.Pool, config gate.Config) *fixture {
 	t.Helper()
 	dsn := pgserver.ForTest(t).CreateDatabase(t)
+	return watchThrough(t, dsn, dsn, open, config)
+}
+
+// watchThrough is watch for a database that exists, which through leads to.
+func watchThrough(t *testing.T, dsn, through string, open func(*testing.T, string, gate.Config) *pgxpoolgate.Pool, config gate.Config) *fixture {
+	t.Helper()
 	ignored := goleak.IgnoreCurrent()
 	side, err := pgx.Connect(context.Background(), dsn)
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &fixture{open(t, named(t, dsn), config), dsn, side}
+	f := &fixture{open(t, named(t, through), config), side}
 	t.Cleanup(func() {
 		f.settled(t)
 		f.Close()

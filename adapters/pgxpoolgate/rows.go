@@ -31,9 +31,6 @@ func (r *rows) query(ctx context.Context, on caller, sql string, args []any) err
 	start := r.lease.begin(sql)
 	inner, err := on.Query(ctx, sql, args...)
 	r.took = took(start)
-	if inner == nil { // as some tests' callers have it
-		inner = errRows{err}
-	}
 	r.Rows = inner
 	if err != nil {
 		r.end()

@@ -2,6 +2,7 @@ package pgxpoolgate
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -59,10 +60,12 @@ func (t *tx) Rollback(ctx context.Context) error {
 }
 
 // rollbackTimeout is how long a rollback takes whose context has ended before.
-const rollbackTimeout = socket.Patience + 80*time.Millisecond
+// With what closing a connection may take, that is a quarter of a second.
+const rollbackTimeout = socket.Patience + 40*time.Millisecond
 
 func (t *tx) rollback(ctx context.Context) error {
-	if ctx.Err() != nil {
+	ended := ctx.Err()
+	if ended != nil {
 		timeout := rollbackTimeout
 		if t.lease.link != nil {
 			timeout -= socket.Patience // which the server has besides
@@ -72,7 +75,11 @@ func (t *tx) rollback(ctx context.Context) error {
 		ctx = fresh
 	}
 	start := t.lease.begin("rollback")
-	return t.lease.end(ctx, took(start), t.inner.Rollback(ctx))
+	err := t.lease.end(ctx, took(start), t.inner.Rollback(ctx))
+	if ended != nil && err != nil && err != pgx.ErrTxClosed {
+		err = fmt.Errorf("%w: %w", ended, err)
+	}
+	return err
 }
 
 func (t *tx) Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error) {
