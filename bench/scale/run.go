@@ -78,7 +78,9 @@ func (r *run) open(ctx context.Context) (err error) {
 	if version >= 140000 {
 		statements += "ALTER ROLE member SET idle_session_timeout = '" + idleSessionTimeout + "'"
 	}
-	_, err = conn.Exec(ctx, statements)
+	if _, err = conn.Exec(ctx, statements); err == nil && r.config.Through != nil {
+		r.dsn, err = r.config.Through(r.dsn)
+	}
 	return err
 }
 

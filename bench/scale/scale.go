@@ -49,6 +49,10 @@ type Config struct {
 	// a statement: a minute.
 	Patience time.Duration
 
+	// Through, if it is not nil, returns the URL by which the members reach the
+	// server of a URL, such as that of a PgBouncer.
+	Through func(dsn string) (string, error)
+
 	Seed     uint64
 	Progress func(string) // gets stages and faults; may be nil
 }
