@@ -89,7 +89,7 @@ func TestPipelineValues(t *testing.T) {
 				}
 			}
 			now := time.Now().UTC().Truncate(time.Microsecond)
-			for _, s := range []poolgate.PipelineStatement{
+			statements = append(statements, []poolgate.PipelineStatement{
 				{Query: "SELECT $1::timestamptz", Args: named(now)},
 				{Query: "SELECT $1::bytea", Args: named([]byte{0, 1})},
 				{Query: "SELECT $1::int8", Args: named(int64(7))},
@@ -98,9 +98,7 @@ func TestPipelineValues(t *testing.T) {
 				{Query: "SELECT generate_series(1, 3)"},
 				{Query: "SELECT 1 WHERE false"},
 				{Query: ""},
-			} {
-				statements = append(statements, s)
-			}
+			}...)
 			want := make([]any, len(statements))
 			columns := make([][]string, len(statements))
 			for i, s := range statements {

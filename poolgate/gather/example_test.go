@@ -1,8 +1,10 @@
 package gather_test
 
 import (
+	"context"
 	"fmt"
 
+	"github.com/poolgate/poolgate/poolgate"
 	"github.com/poolgate/poolgate/poolgate/gather"
 )
 
@@ -35,4 +37,25 @@ func ExampleIdentity_Merge() {
 	// 1 Alan Turing
 	// 1 Grace
 	// one object: true
+}
+
+// A page that needs a list, its length and a total has all of them in one round
+// trip, as they were at one moment.
+func ExampleRun_pipelined() {
+	var (
+		ctx  context.Context
+		db   *poolgate.DB // of pgxgate.Open
+		page struct {
+			Orders []struct{ ID, Amount int }
+			Count  int
+			Total  int
+		}
+	)
+	load := func(customer int) error {
+		return gather.Run(ctx, db, gather.Options{Consistency: gather.Pipelined},
+			gather.Query(&page.Orders, "SELECT id, amount FROM orders WHERE customer = $1 LIMIT 20", customer),
+			gather.One(&page.Count, "SELECT count(*) FROM orders WHERE customer = $1", customer),
+			gather.One(&page.Total, "SELECT coalesce(sum(amount), 0) FROM orders WHERE customer = $1", customer))
+	}
+	_ = load
 }

@@ -82,11 +82,18 @@ func (g *gathering) pipelined() {
 	p.t.ctx, p.t.cancel = p.ctx, p.cancel
 	defer p.cancel()
 	defer context.AfterFunc(g.ctx, func() { time.AfterFunc(drainTime, p.cancel) })()
-	defer p.end()
+	returned := false
+	defer func() {
+		if !returned { // the driver or an observer panics, and statements wait
+			g.cancel()
+		}
+		p.end()
+	}()
 	for p.start() {
 		for p.round() {
 		}
 	}
+	returned = true
 }
 
 // canPipeline reports whether the connections have a pipeline.

@@ -307,6 +307,27 @@ func TestPipelinedDeadlock(t *testing.T) {
 // Observers and the debug page see a pipeline as one call.
 func TestPipelinedIsObserved(t *testing.T) {
 	onPgx(t, func(run func(string, func(*testing.T, *fixture))) {
+		run("a panic of the observer reaches the caller", func(t *testing.T, db *fixture) {
+			defer db.Observe(poolgate.Observer{Call: func(_ context.Context, c poolgate.Call) {
+				if c.Kind == "batch" {
+					panic("no")
+				}
+			}})()
+			defer func() {
+				if p, ok := recover().(*gather.PanicError); !ok || fmt.Sprint(p.Value) != "no" {
+					t.Errorf("recovered %v", p)
+				}
+			}()
+			gather.Run(patiently(t), db, pipelined, gather.Discard("SELECT 1"), func(ctx context.Context, db session.DBTX) error {
+				for range 2 {
+					if _, err := db.ExecContext(ctx, "SELECT 1"); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+		})
+
 		run("as one call, with its statements", func(t *testing.T, db *fixture) {
 			var calls []poolgate.Call
 			defer db.Observe(poolgate.Observer{Call: func(_ context.Context, c poolgate.Call) { calls = append(calls, c) }})()
