@@ -208,8 +208,8 @@ func (st *stmt) find(ctx context.Context) (d driver.Stmt, before *prepared, err 
 			s.bound = append(s.bound, st)
 		}
 	}
-	returned = true
 	s.called(ctx, "prepare", st.query, nil, err)
+	returned = true
 	return d, nil, err
 }
 
@@ -345,7 +345,8 @@ func (st *stmt) QueryContext(ctx context.Context, args []driver.NamedValue) (row
 // run has do execute the driver's statement. If the server turns out to have
 // lost it, or its plan, before it has executed anything, run prepares it again
 // and calls do a second time, but not within a transaction, which has failed
-// with it.
+// with it. If a statement has begun that, of which a seat does not know, run
+// finds out.
 func (st *stmt) run(ctx context.Context, kind string, args []driver.NamedValue, do func(context.Context, driver.Stmt) error) error {
 	s := st.seat
 	if err := s.ready(); err != nil {
@@ -355,15 +356,19 @@ func (st *stmt) run(ctx context.Context, kind string, args []driver.NamedValue, 
 		st.failed = nil
 		return failed
 	}
-	for first := true; ; first = false {
+	for first := error(nil); ; {
 		d, before, err := st.find(ctx)
 		if err != nil {
+			if first != nil && sqlstate.Of(err) == "25P02" { // a statement has begun a transaction
+				return first
+			}
 			return err
 		}
 		err = st.call(ctx, kind, args, d, do)
-		if err == nil || before == nil || s.conn == nil || !before.outdated(err, s.conn) || s.inTx || !first {
+		if err == nil || before == nil || s.conn == nil || !before.outdated(err, s.conn) || s.inTx || first != nil {
 			return err
 		}
+		first = err
 	}
 }
 
@@ -373,8 +378,8 @@ func (st *stmt) call(ctx context.Context, kind string, args []driver.NamedValue,
 	returned := false
 	defer s.guard(&returned)
 	err := do(ctx, d)
-	returned = true
 	s.called(ctx, kind, st.query, args, err)
+	returned = true
 	return err
 }
 

@@ -286,6 +286,86 @@ func testOutdated(t *testing.T, d Driver, way reuseWay) {
 			return err
 		})
 	})
+
+	t.Run("within a transaction that a statement began the error is that of the call", func(t *testing.T) {
+		query := "select * from t where id = $1"
+		ask := way.query(t, f, query)
+		begun := func(change string) error {
+			conn, err := f.Conn(ctx)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			stmt, err := conn.PrepareContext(ctx, query)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, s := range []string{"begin", change} {
+				if _, err := conn.ExecContext(ctx, s); err != nil {
+					t.Fatal(err)
+				}
+			}
+			_, err = texts(stmt.QueryContext(ctx, "1"))
+			if _, err := conn.ExecContext(ctx, "rollback"); err != nil {
+				t.Fatal(err)
+			}
+			return err
+		}
+		for range 2 {
+			if err := begun("alter table t add w int default 7"); err != nil && state(err) != "0A000" {
+				t.Errorf("got %v", err)
+			}
+			if err := begun("drop table t"); state(err) != "42P01" {
+				t.Errorf("got %v", err)
+			}
+		}
+		if got, err := texts(ask(ctx, "1")); err != nil || got != "1 a" {
+			t.Errorf("got %q, %v", got, err)
+		}
+
+		view := f.OutOfBandReadOnly()
+		stmt, err := view.PrepareContext(ctx, query)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer stmt.Close()
+		f.must(t, "alter table t add w int default 7")
+		defer f.must(t, "alter table t drop w")
+		for range 2 * limit {
+			if got, err := texts(stmt.QueryContext(ctx, "1")); err == nil && got != "1 a 7" || err != nil && state(err) != "0A000" {
+				t.Errorf("got %q, %v", got, err)
+			}
+		}
+	})
+
+	t.Run("a temporary table that hides another", func(t *testing.T) {
+		query := "select v from t where id = $1"
+		ask := way.query(t, f, query)
+		crowdly(t, 8*limit, func(int) error { _, err := texts(ask(ctx, "1")); return err })
+		hide := func() {
+			tx, err := f.BeginTx(ctx, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer tx.Rollback()
+			for _, s := range []string{"create temp table t (id int, v text) on commit drop", "insert into t values (1, 'temporary')"} {
+				if _, err := tx.ExecContext(ctx, s); err != nil {
+					t.Fatal(err)
+				}
+			}
+			stmt, err := tx.PrepareContext(ctx, query)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, err := texts(stmt.QueryContext(ctx, "1")); err != nil || got != "temporary" {
+				t.Errorf("got %q, %v", got, err)
+			}
+		}
+		for range 4 * limit {
+			hide()
+			crowdly(t, 8*limit, func(int) error { _, err := texts(ask(ctx, "1")); return err })
+		}
+	})
 }
 
 // testEviction checks how many statements a connection keeps.
