@@ -40,9 +40,9 @@ func (s *seat) exec(ctx context.Context, query string, args []driver.NamedValue)
 	returned := false
 	defer s.guard(&returned)
 	res, err := execOn(ctx, s.conn.driver, query, args)
-	returned = true
 	s.noteLost(query)
 	s.called(ctx, "exec", query, args, err)
+	returned = true
 	return res, err
 }
 
@@ -74,9 +74,9 @@ func (s *seat) query(ctx context.Context, query string, args []driver.NamedValue
 	returned := false
 	defer s.guard(&returned)
 	rows, err := queryOn(ctx, s.conn.driver, query, args)
-	returned = true
 	s.noteLost(query)
 	s.called(ctx, "query", query, args, err)
+	returned = true
 	return rows, err
 }
 
@@ -120,8 +120,8 @@ func (s *seat) Ping(ctx context.Context) error {
 	returned := false
 	defer s.guard(&returned)
 	err := pinger.Ping(ctx)
-	returned = true
 	s.watch.called(ctx, "ping", "", nil, err)
+	returned = true
 	return err
 }
 
@@ -141,8 +141,8 @@ func (s *seat) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, e
 	returned := false
 	defer s.guard(&returned)
 	inner, err := beginOn(called, s.conn.driver, opts)
-	returned = true
 	s.called(called, "begin", "", nil, err)
+	returned = true
 	if err != nil {
 		return nil, err
 	}
@@ -203,9 +203,9 @@ func (t *tx) end(kind, query string, end func() error) error {
 	returned := false
 	defer s.guard(&returned)
 	err := end()
-	returned = true
 	s.inTx = false
 	s.watch.called(t.ctx, kind, "", nil, err)
 	s.worked(err)
+	returned = true
 	return err
 }

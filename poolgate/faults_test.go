@@ -105,6 +105,30 @@ func TestDriverPanics(t *testing.T) {
 		})
 	}
 
+	for call, do := range operations {
+		if call == "connect" || call == "reset" || call == "rows.close" || call == "stmt.close" {
+			continue // which no observer sees
+		}
+		t.Run("a panic of an observer of "+call+" reaches the caller, and the permit comes back", func(t *testing.T) {
+			for _, lease := range []bool{true, false} {
+				db, _ := openLosing(t, limit(1))
+				o := poolgate.Observer{Call: func(context.Context, poolgate.Call) { panic("observer") }}
+				if lease {
+					o = poolgate.Observer{Lease: func(context.Context, poolgate.LeaseStart) context.Context { panic("observer") }}
+				}
+				stop := db.Observe(o)
+				if got := panics(func() { do(ctx, db.DB) }); got != "observer" {
+					t.Fatalf("arrived as %v", got)
+				}
+				if got := db.Gate().Stats().InFlight; got != 0 {
+					t.Fatalf("%d permits are held", got)
+				}
+				stop()
+				must(t, do(ctx, db.DB))
+			}
+		})
+	}
+
 	for _, call := range []string{"valid", "close"} {
 		t.Run("a panic in "+call+" as the connection goes back does not keep the permit", func(t *testing.T) {
 			db, r := openLosing(t, limit(1))

@@ -160,9 +160,9 @@ func (s *seat) batch(ctx context.Context, p Pipeline, send func(ctx context.Cont
 	returned := false
 	defer s.guard(&returned)
 	err := send(ctx, func() { s.permit.SetOwner() })
-	returned = true
 	s.worked(err)
 	s.watch.batch(ctx, text, size, err)
+	returned = true
 	return err
 }
 

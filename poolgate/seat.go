@@ -85,7 +85,9 @@ func (s *seat) checkOut(ctx context.Context) error {
 	s.watch = s.connector.db.observers.watch(ctx, s.spare)
 	watch := s.watch
 	err := s.take(ctx)
-	watch.start(s.connector, err)
+	if watch != nil {
+		s.lease(watch, err)
+	}
 	switch {
 	case err == nil && s.connector.readOnly:
 		return s.beginReadOnly(ctx)
@@ -94,6 +96,19 @@ func (s *seat) checkOut(ctx context.Context) error {
 		s.watch, s.spare = nil, watch
 	}
 	return err
+}
+
+// lease has the observers look at the checkout. If one of them panics, the seat
+// gives everything back.
+func (s *seat) lease(w *watch, err error) {
+	returned := false
+	defer func() {
+		if !returned && s.conn != nil {
+			s.discard()
+		}
+	}()
+	w.start(s.connector, err)
+	returned = true
 }
 
 func (s *seat) take(ctx context.Context) error {
@@ -304,7 +319,7 @@ func (s *seat) begin(ctx context.Context, query string) context.Context {
 }
 
 // guard, deferred around every call into the driver, gives everything back if
-// the driver panics or ends the goroutine. database/sql itself does so for
+// the driver, an observer or a Finder panics or ends the goroutine. database/sql itself does so for
 // Exec, but not for Query and BeginTx, where connection and permit would be
 // lost. The panic goes on to the caller.
 func (s *seat) guard(returned *bool) {

@@ -156,16 +156,24 @@ func (g *Gate) worked(took time.Duration, failed, overloaded bool) {
 	a := g.adaptation
 	state := a.state.Load()
 	w := Work{End: time.Now(), Took: took, Failed: failed, Overloaded: overloaded, Binding: state != 0, InFlight: int(state >> 1)}
-	report := func() {}
+	if report := g.consider(w); report != nil {
+		report()
+	}
+}
+
+// consider shows w to the finder. It returns what has to be called without
+// adaptation.mu, or nil.
+func (g *Gate) consider(w Work) (report func()) {
+	a := g.adaptation
 	a.mu.Lock()
+	defer a.mu.Unlock() // even if the Finder panics: others have permits to give back
 	a.periods.add(w, &a.stats)
 	a.seen++
 	a.finder.Done(w)
-	if !a.stopped && (overloaded || !a.armed) {
-		report = g.decideLimit(w.End)
+	if a.stopped || a.armed && !w.Overloaded {
+		return nil
 	}
-	a.mu.Unlock()
-	report()
+	return g.decideLimit(w.End)
 }
 
 // adapt is run by the timer.

@@ -414,3 +414,27 @@ func BenchmarkWorked(b *testing.B) {
 		p.Worked(time.Millisecond, false, false)
 	}
 }
+
+type panicking struct{}
+
+func (panicking) Done(Work)                 { panic("finder") }
+func (panicking) Decide(time.Time) Decision { return Decision{Limit: 1} }
+
+func TestPanicOfAFinder(t *testing.T) {
+	g := adaptiveGate(t, Config{Adaptive: &Adaptive{Finder: func(Adaptive, int) Finder { return panicking{} }}})
+	p, err := g.Acquire(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		func() {
+			defer func() {
+				if v := recover(); v != "finder" {
+					t.Errorf("it arrived as %v", v)
+				}
+			}()
+			p.Worked(time.Second, false, false)
+		}()
+	}
+	p.Release()
+}
