@@ -298,7 +298,11 @@ func (db *DB) Ungated() *sql.DB {
 		return db.inner
 	}
 	return db.views.get("\x00ungated", func(onClose func() error) *sql.DB {
-		one := sql.OpenDB(ungated{db.source.(*pool).connector, onClose})
+		c := db.source.(*pool).connector
+		if u, ok := c.(interface{ Unprepared() driver.Connector }); ok {
+			c = u.Unprepared()
+		}
+		one := sql.OpenDB(ungated{c, onClose})
 		one.SetMaxOpenConns(1)
 		one.SetConnMaxIdleTime(ungatedIdleTime)
 		return one

@@ -57,12 +57,30 @@ func NewConnector(name string) (*Connector, error) {
 	if err != nil {
 		return nil, fmt.Errorf("pgxgate: %w", err)
 	}
+	return newConnector(config), nil
+}
+
+func newConnector(config *pgx.ConnConfig) *Connector {
 	c := &Connector{config: config}
 	_, set := config.RuntimeParams[dsn.ClientCheckSetting]
 	if set || strings.Contains(config.RuntimeParams["options"], dsn.ClientCheckSetting) {
 		c.check.Off()
 	}
-	return c, nil
+	return c
+}
+
+// Unprepared returns a connector whose connections prepare no statements that they
+// are not asked to prepare. DB.Ungated takes it: the texts of heartbeats differ, and
+// pgx would prepare each of them and keep the last 512.
+func (c *Connector) Unprepared() driver.Connector {
+	config := c.config.Copy()
+	switch config.DefaultQueryExecMode {
+	case pgx.QueryExecModeCacheStatement, pgx.QueryExecModeCacheDescribe:
+		config.DefaultQueryExecMode = pgx.QueryExecModeExec
+	}
+	u := newConnector(config)
+	u.PingAfter, u.PingTimeout = c.PingAfter, c.PingTimeout
+	return u
 }
 
 // Driver returns pgx's driver.

@@ -209,7 +209,8 @@ func (s *PostgreSQL) Read(ctx context.Context) (View, error) {
 	return v, rows.Err()
 }
 
-// Write does a heartbeat, in one round trip.
+// Write does a heartbeat, in one round trip where the driver prepares nothing by
+// itself, as that of DB.Ungated.
 func (s *PostgreSQL) Write(ctx context.Context, h Heartbeat) (Reply, error) {
 	var r Reply
 	err := s.db.QueryRowContext(ctx, fmt.Sprintf("SELECT status, lim, granted FROM %s.heartbeat_v%s(%s, %s, %d, %d, '%s', %d, %d, %d, %g, %d, %g, %d, %g)",

@@ -83,3 +83,31 @@ func TestJoinWrapped(t *testing.T) {
 		}
 	}
 }
+
+// Heartbeats, whose texts differ, leave no prepared statements behind.
+func TestHeartbeatsPrepareNothing(t *testing.T) {
+	dsn := pgserver.ForTest(t).CreateDatabase(t)
+	for _, driver := range bothdrivers.All {
+		t.Run(driver.Name, func(t *testing.T) {
+			db, err := driver.Open(dsn, poolgate.Config{Gate: gate.Config{Limit: 1}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer db.Close()
+			s, err := fleet.NewPostgreSQL(t.Context(), db.Ungated(), driver.Name, "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i := range 10 {
+				h := fleet.Heartbeat{Key: "00000000-0000-4000-8000-000000000001", Seq: int64(i + 1), Token: 5, Tokens: []int64{5}, Budget: 1, Weight: 1, Seconds: 10}
+				if _, err := s.Write(t.Context(), h); err != nil {
+					t.Fatal(err)
+				}
+			}
+			var n int
+			if err := db.Ungated().QueryRow("SELECT count(*) FROM pg_prepared_statements").Scan(&n); err != nil || n > 0 {
+				t.Errorf("%d statements are prepared (%v)", n, err)
+			}
+		})
+	}
+}
