@@ -57,15 +57,33 @@
 //     at most.
 //   - An attempt to connect ends after [DefaultConnectTimeout].
 //
+// # What else differs from pgxpool
+//
+//   - A caller waits at the gate and not in the pool: in order, at most
+//     gate.Config.MaxWait, and in a queue that is bounded. Pool.Stat therefore knows
+//     of no waits, and a pgxpool.AcquireTracer is not called for a caller that gets
+//     no permit.
+//   - After Close calls return [gate.ErrClosed].
+//   - AcquireAllIdle takes no more connections than there are permits free.
+//   - A batch whose transaction could not be begun gives its connection back when it
+//     is closed.
+//   - Config of a pool of Open has the hooks that Open adds. The pool connects in
+//     the background under a context without values.
+//
+// As with pgxpool, a statement whose connection was lost returns pgx's error, and
+// not poolgate.ErrOutcomeUnknown. Where pgconn.SafeToRetry reports true of that,
+// nothing was sent.
+//
 // # Observing
 //
 // [Pool.Gate] returns the gate, for gate.Observer, logging, promgate and the debug
 // page. A poolgate.Observer is for a *sql.DB, and so are the spans of package
 // tracing: a Pool has neither yet. Tracers of pgx, such as otelpgx, work as without
-// a gate; the wait for a permit is outside of their spans. Package gather, session
-// and rows are for database/sql, and do not run on a Pool.
+// a gate; the wait for a permit is outside of their spans. Packages gather, session,
+// rows and fleet are for database/sql, and do not run on a Pool.
 //
 // # What it costs
 //
-// One allocation for each call, and less than a microsecond, see BenchmarkSelect1.
+// One allocation for each call of a Pool, and less than a microsecond, see
+// BenchmarkAcquire and BenchmarkSelect1.
 package pgxpoolgate
