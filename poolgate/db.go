@@ -47,7 +47,8 @@ type Config struct {
 	// or a Conn. Those that were not used for longest are closed. Zero means
 	// DefaultStatementsPerConn; negative means that a statement is prepared
 	// again for each checkout, which is for a PgBouncer in transaction mode that
-	// does not keep track of prepared statements.
+	// does not keep track of prepared statements. Wrap does so too where the inner
+	// pool keeps no idle connections, as with pgx's stdlib.OpenDBFromPool.
 	StatementsPerConn int
 
 	// PrepareQueries has a Query or an Exec with arguments be prepared and kept

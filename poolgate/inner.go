@@ -128,14 +128,15 @@ func (p *innerPool) discard(c connection) {
 }
 
 // prepared finds the statements of c by its driver's connection, which an
-// *sql.DB hands out again and again. If that cannot be a key they last for one
-// checkout.
+// *sql.DB hands out again and again. If that cannot be a key, or if the *sql.DB
+// keeps no connection, they last for one checkout: behind pgx's
+// stdlib.OpenDBFromPool the server's session goes on, and would keep them all.
 func (p *innerPool) prepared(c *connection) *statements {
-	if !reflect.ValueOf(c.driver).Comparable() {
-		return new(statements) // of which trim closes all
-	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.maxIdle < 0 || !reflect.ValueOf(c.driver).Comparable() {
+		return new(statements) // of which trim closes all
+	}
 	found := p.byConn[c.driver]
 	if found == nil {
 		if p.byConn == nil {

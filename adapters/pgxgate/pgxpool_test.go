@@ -3,6 +3,7 @@ package pgxgate
 import (
 	"context"
 	"database/sql"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -65,6 +66,23 @@ func TestWrapOfAPgxpool(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
+	// No session of the server is left with more and more of them.
+	for i := range 50 {
+		stmt, err := db.PrepareContext(ctx, fmt.Sprintf("select %d + $1::int", i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var sum int
+		if err := stmt.QueryRowContext(ctx, 1).Scan(&sum); err != nil || sum != i+1 {
+			t.Errorf("got %d, %v", sum, err)
+		}
+		stmt.Close()
+	}
+	var prepared int
+	err = db.QueryRowContext(ctx, "select count(*) from pg_prepared_statements where statement like 'select % + $1::int'").Scan(&prepared)
+	if err != nil || prepared > 0 {
+		t.Errorf("%d prepared statements are left, %v", prepared, err)
+	}
 	var own []*pgxpool.Conn
 	for range 5 { // all that there are
 		conn, err := pool.Acquire(ctx)
