@@ -118,15 +118,15 @@ type deadlockState struct {
 // letIn reports whether w has room, and then gives back what it holds.
 func (s *deadlockState) letIn(w *waiter) bool {
 	c, size, used := w.class, s.g.limit, s.stuck
-	if size == 0 { // by a share, which may rise
-		return true
-	}
 	inWaves := s.g.config.Mode == Chunked && c != s.g.lane
 	switch {
 	case c == s.g.lane:
 		size, used = s.g.laneSize(), c.stuck
 	case inWaves && s.stuck > 0:
 		used = s.wave
+	}
+	if size == 0 { // by a share, which may rise
+		return true
 	}
 	if min(w.weight, size) > size-used || c.Max > 0 && min(w.weight, c.Max) > c.Max-c.stuck {
 		return false

@@ -232,3 +232,36 @@ func TestAShareUntilTheFarFuture(t *testing.T) {
 		}
 	})
 }
+
+// The lane of a share of 1 may come to have permits again.
+func TestAShareWithoutALaneIsNoDeadlock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, err := New(Config{Limit: 4})
+		if err != nil {
+			t.Fatal(err)
+		}
+		done := make(chan error)
+		start := make(chan struct{})
+		go func() {
+			p, err := g.AcquireWith(t.Context(), Request{OutOfBand: true})
+			if err != nil {
+				t.Error(err)
+			}
+			p.SetOwner()
+			<-start
+			q, err := g.AcquireWith(t.Context(), Request{OutOfBand: true})
+			q.Release()
+			p.Release()
+			done <- err
+		}()
+		synctest.Wait()
+		g.SetShare(1, time.Time{})
+		close(start)
+		time.Sleep(time.Second)
+		g.SetShare(10, time.Time{}) // of which two are the lane's
+		g.SetLimit(8)
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
