@@ -20,8 +20,10 @@ import (
 // before.
 type retries struct {
 	n  atomic.Int32 // of entries, for those that look in vain
-	mu sync.Mutex   // guards by
+	mu sync.Mutex   // guards what follows
 	by map[int64]retry
+
+	looked time.Time // when forgetOld did
 }
 
 type retry struct {
@@ -113,10 +115,16 @@ func (r *retries) put(one retry) {
 	r.n.Store(int32(len(r.by)))
 }
 
-// forgetOld is called with r.mu held.
+// forgetOld is called with r.mu held. It looks once in a second: after a server
+// has failed, all goroutines have entries, and all checkouts come here.
 func (r *retries) forgetOld() {
+	now := time.Now()
+	if now.Sub(r.looked) < time.Second {
+		return
+	}
+	r.looked = now
 	for id, one := range r.by {
-		if time.Since(one.at) > retryWithin {
+		if now.Sub(one.at) > retryWithin {
 			delete(r.by, id)
 		}
 	}
