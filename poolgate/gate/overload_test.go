@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,6 +16,7 @@ import (
 type arrival struct {
 	err   error
 	after time.Duration // from its arrival to the end of its work
+	ended atomic.Bool   // the others are set
 }
 
 // load has n goroutines acquire, hold for that long and release, one coming after
@@ -38,6 +40,7 @@ func load(t *testing.T, g *gate.Gate, n int, distance, hold, deadline time.Durat
 				p.Release()
 			}
 			a.err, a.after = err, time.Since(start)
+			a.ended.Store(true)
 		}()
 		time.Sleep(distance)
 	}

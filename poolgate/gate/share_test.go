@@ -6,6 +6,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -51,8 +52,8 @@ func TestShareOfNothing(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		waits := 0
-		g.OnWait(func() { waits++ })
+		var waits atomic.Int64
+		g.OnWait(func() { waits.Add(1) })
 		g.SetShare(0, time.Time{})
 		granted := make(chan Permit, 3)
 		for range 2 {
@@ -72,8 +73,8 @@ func TestShareOfNothing(t *testing.T) {
 			granted <- p
 		}()
 		time.Sleep(30 * time.Second)
-		if s := g.Stats(); s.Waiting != 3 || s.InFlight != 0 || waits != 3 {
-			t.Fatalf("%d wait and %d are in flight, and %d were seen to wait", s.Waiting, s.InFlight, waits)
+		if s := g.Stats(); s.Waiting != 3 || s.InFlight != 0 || waits.Load() != 3 {
+			t.Fatalf("%d wait and %d are in flight, and %d were seen to wait", s.Waiting, s.InFlight, waits.Load())
 		}
 		g.SetShare(5, time.Now().Add(time.Second))
 		(<-granted).Release()
