@@ -135,13 +135,16 @@ func (m *member) run(ctx context.Context) {
 }
 
 // isPressed reports whether the member needs more than it has, so that it should
-// not wait for the next heartbeat. After one that brought too little or failed the
-// next comes soon by itself, and later each time: callers do not change that.
+// not wait for the next heartbeat. If it had told the fleet of a need beyond its fair
+// share already, another heartbeat would bring nothing. After one that brought too
+// little or failed the next comes soon by itself, and later each time: callers do not
+// change that.
 func (m *member) isPressed() bool {
 	l := m.user.load()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return l.waiting > 0 && l.inUse >= m.effective(time.Now()) && m.short == 0 && m.failures == 0
+	limited := float64(m.target) < m.demand
+	return l.waiting > 0 && l.inUse >= m.effective(time.Now()) && !limited && m.short == 0 && m.failures == 0
 }
 
 // mayBeAsked reports whether others could use what the member does not.
@@ -307,7 +310,7 @@ func (m *member) answered(h Heartbeat, r Reply, sent time.Time, between time.Dur
 	m.deadline = sent.Add(time.Duration(h.Seconds*float64(time.Second)) - margin)
 	m.apply()
 	switch {
-	case m.limit < m.target && l.waiting > 0:
+	case (m.limit < m.target || m.limit == 0) && l.waiting > 0:
 		m.short++
 		return min(between, edgeInterval*time.Duration(1<<min(m.short, 5)))
 	case !m.fits && l.inUse <= m.limit && m.limit < m.grant: // others wait for what is not used any more
