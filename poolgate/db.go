@@ -5,6 +5,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/poolgate/poolgate/poolgate/gate"
@@ -111,6 +112,7 @@ type DB struct {
 	config  Config
 	views   views
 	retries retries
+	fitting sync.Mutex // serializes fit: the last of several sees what all have changed
 
 	observers observers
 }
@@ -288,7 +290,7 @@ func (db *DB) mayBe(name string, limit int) error {
 // it.
 func (db *DB) SetShare(n int, until time.Time) {
 	db.gate.SetShare(n, until)
-	db.source.bound(n)
+	db.fit()
 }
 
 // Ungated returns an *sql.DB that passes no gate, for health checks and the like:
@@ -322,5 +324,14 @@ type ungated struct {
 
 func (u ungated) Close() error { return u.onClose() }
 
-// fit has as many connections kept as the gate can use.
-func (db *DB) fit() { db.source.fit(db.gate.MostPermits()) }
+// fit has as many connections kept as the gate can use, within its share.
+func (db *DB) fit() {
+	db.fitting.Lock()
+	defer db.fitting.Unlock()
+	most := db.gate.MostPermits()
+	if share := db.gate.Stats().Share; share.Held {
+		db.source.bound(min(most, share.Permits))
+	} else {
+		db.source.fit(most)
+	}
+}

@@ -268,6 +268,36 @@ func TestPool(t *testing.T) {
 	})
 }
 
+func TestShareBoundsConnections(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := &recorder{shape: modern}
+		db, err := poolgate.OpenDB(r, poolgate.Config{Gate: gate.Config{Limit: 4}, MinOpen: 100})
+		must(t, err)
+		defer db.Close()
+		expect := func(what string, open int) {
+			t.Helper()
+			time.Sleep(time.Minute)
+			if s := db.Stats(); s.OpenConnections != open || s.MaxOpenConnections != open {
+				t.Errorf("%s: %+v, want %d", what, s, open)
+			}
+		}
+		expect("no share", 5)
+		db.SetShare(50, time.Time{})
+		expect("a share above the limit", 5)
+		db.SetShare(2, time.Time{})
+		expect("a share", 2)
+		must(t, db.SetLimit(8))
+		expect("another limit", 2)
+		if n := db.Gate().MostPermits(); n != 10 {
+			t.Errorf("%d permits may be out", n)
+		}
+		db.SetShare(-1, time.Time{})
+		expect("no share left", 0)
+		db.SetShare(50, time.Time{})
+		expect("a share above the limit again", 10)
+	})
+}
+
 // MinOpen opens no connection only to close it again, which would never end.
 func TestMinOpenThatCannotBeKept(t *testing.T) {
 	for name, test := range map[string]struct {

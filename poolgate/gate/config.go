@@ -157,10 +157,12 @@ func (c Config) Highest() int {
 }
 
 // MostPermits returns how many permits may be out at most at any time, those
-// out of band included, until SetLimit changes that. A pool behind the gate
-// needs as many connections.
+// out of band included, until SetLimit changes that, and whatever the share is. A
+// pool behind the gate needs as many connections.
 func (g *Gate) MostPermits() int {
-	limit := g.Limit()
+	g.mu.Lock()
+	limit := g.wanted
+	g.mu.Unlock()
 	if s := g.adaptation.snapshot(); s.Max > 0 {
 		limit = s.Max
 	}
