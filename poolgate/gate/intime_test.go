@@ -120,6 +120,9 @@ func regretted(t *testing.T, s situation, load float64) (some, done []outcome) {
 // All of it is in virtual time and always the same. With -table it prints the
 // table of docs/gate.md.
 func TestInTime(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes a minute with the race detector, and has no races that other tests have not")
+	}
 	c := comparison{
 		loads: []float64{1.1, 3}, ways: []way{theGate, unpredicting, fifo}, window: 3 * time.Second, seeds: 4,
 	}
