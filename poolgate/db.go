@@ -112,7 +112,9 @@ type DB struct {
 	config  Config
 	views   views
 	retries retries
-	fitting sync.Mutex // serializes fit: the last of several sees what all have changed
+
+	fitting  sync.Mutex  // serializes fit: the last of several sees what all have changed
+	shareEnd *time.Timer // calls fit; nil if there was no share that ends
 
 	observers observers
 }
@@ -231,6 +233,9 @@ func spareLane(inner *sql.DB, limit int) int {
 // close is called when the gated *sql.DB is closed.
 func (db *DB) close() error {
 	db.gate.Close()
+	db.fitting.Lock()
+	db.stopShare()
+	db.fitting.Unlock()
 	db.views.close()
 	return db.source.close()
 }
@@ -285,12 +290,25 @@ func (db *DB) mayBe(name string, limit int) error {
 
 // SetShare bounds the permits of the DB by a share of a budget, see
 // [gate.Gate.SetShare], and has it keep no more connections than that, whatever its
-// number of idle ones is: it closes idle ones first. The inner pool of Wrap does so
-// at each call, so what becomes idle later is closed at the next. Package fleet calls
-// it.
+// number of idle ones is: it closes idle ones first, also when the share ends. The
+// inner pool of Wrap does so at each call and at the end, so what becomes idle later
+// is closed at the next. Package fleet calls it.
 func (db *DB) SetShare(n int, until time.Time) {
 	db.gate.SetShare(n, until)
+	db.fitting.Lock()
+	db.stopShare()
+	if !until.IsZero() {
+		db.shareEnd = time.AfterFunc(time.Until(until), db.fit)
+	}
+	db.fitting.Unlock()
 	db.fit()
+}
+
+// stopShare is called with db.fitting held.
+func (db *DB) stopShare() {
+	if db.shareEnd != nil {
+		db.shareEnd.Stop()
+	}
 }
 
 // Ungated returns an *sql.DB that passes no gate, for health checks and the like:

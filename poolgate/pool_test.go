@@ -295,6 +295,8 @@ func TestShareBoundsConnections(t *testing.T) {
 		expect("no share left", 0)
 		db.SetShare(50, time.Time{})
 		expect("a share above the limit again", 10)
+		db.SetShare(50, time.Now().Add(10*time.Second))
+		expect("a share that has ended", 0)
 	})
 }
 

@@ -139,6 +139,7 @@ func (g *Gate) Stats() Stats {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	now := g.now()
+	g.endShare(now)
 	s := Stats{
 		Mode:       g.config.Mode,
 		Adaptive:   adaptive,
