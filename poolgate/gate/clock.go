@@ -52,9 +52,13 @@ func (g *Gate) tick() {
 	if g.waiting > 0 {
 		g.wake(now, g.search.patience())
 	}
-	observers := g.observers
+	observers, ended := g.observers, g.share.ended
+	g.share.ended = nil
 	g.unlock()
 	report(observers, leaks...)
+	if ended != nil { // the limit is 0, and Center and New with it
+		ended.report(observers)
+	}
 }
 
 // expire refuses those whose time is up. Newcomers of a class may all wait equally

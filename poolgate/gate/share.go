@@ -15,6 +15,8 @@ type share struct {
 	n    int
 	end  time.Duration // on the gate's clock, when n becomes 0; 0 for never
 	lane int           // how much of n the lane out of band has
+
+	ended *LimitChange // what the end has changed, until tick reports it
 }
 
 // ShareStats is what a gate knows of its share, see SetShare.
@@ -66,8 +68,11 @@ func (g *Gate) endShare(now time.Duration) {
 	case now < s.end:
 		g.wake(now, s.end-now)
 	default:
+		change := LimitChange{Old: g.limit, Reason: LimitShare}
 		s.n, s.end = 0, 0
 		g.fitLimit()
+		s.ended = &change
+		g.wake(now, 0)
 	}
 }
 
@@ -85,6 +90,7 @@ func (g *Gate) changeLimit(change LimitChange, now time.Duration) (report func()
 	change.Old = g.limit
 	g.fitLimit()
 	g.endShare(now)
+	g.share.ended = nil
 	change.New = g.limit
 	if change.Center == 0 {
 		change.Center = g.limit
@@ -92,11 +98,13 @@ func (g *Gate) changeLimit(change LimitChange, now time.Duration) (report func()
 	g.serve(now)
 	observers := g.observers
 	g.unlock()
-	return func() {
-		for _, o := range observers {
-			if o.LimitChange != nil && change.Old != change.New {
-				o.LimitChange(change)
-			}
+	return func() { change.report(observers) }
+}
+
+func (c LimitChange) report(observers []*Observer) {
+	for _, o := range observers {
+		if o.LimitChange != nil && c.Old != c.New {
+			o.LimitChange(c)
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -263,6 +264,32 @@ func TestAShareWithoutALaneIsNoDeadlock(t *testing.T) {
 		g.SetLimit(8)
 		if err := <-done; err != nil {
 			t.Error(err)
+		}
+	})
+}
+
+func TestTheEndOfAShareIsAChangeOfTheLimit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, err := New(Config{Limit: 8})
+		if err != nil {
+			t.Fatal(err)
+		}
+		seen := make(chan LimitChange, 10)
+		g.Observe(Observer{LimitChange: func(c LimitChange) { seen <- c }})
+		g.SetShare(5, time.Now().Add(time.Second))
+		time.Sleep(time.Second) // and Stats may see the end before the timer does
+		g.Stats()
+		time.Sleep(time.Second)
+		g.SetShare(0, time.Time{})
+		synctest.Wait()
+		close(seen)
+		var all []LimitChange
+		for c := range seen {
+			all = append(all, c)
+		}
+		want := []LimitChange{{Old: 8, New: 4, Center: 4, Reason: LimitShare}, {Old: 4, New: 0, Reason: LimitShare}}
+		if !slices.Equal(all, want) {
+			t.Errorf("got %+v", all)
 		}
 	})
 }
