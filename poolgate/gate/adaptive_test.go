@@ -438,3 +438,21 @@ func TestPanicOfAFinder(t *testing.T) {
 	}
 	p.Release()
 }
+
+// A clock can be too coarse to see a statement.
+func TestFindersWithStatementsThatTakeNoTime(t *testing.T) {
+	for name, finder := range map[string]func(Adaptive, int) Finder{"pairedprobe": NewPairedProbe, "gradient2": NewGradient2, "aimd": NewAIMD} {
+		f := finder(Adaptive{Min: 1, Max: 50}, 8)
+		now := time.Unix(1e9, 0)
+		for range 100 {
+			for range 50 {
+				f.Done(Work{End: now, Binding: true, InFlight: 8})
+			}
+			d := f.Decide(now)
+			if d.Limit < 1 || d.Limit > 50 || d.Center < 1 || d.Center > 50 {
+				t.Fatalf("%s: %+v", name, d)
+			}
+			now = now.Add(d.Again)
+		}
+	}
+}

@@ -54,7 +54,7 @@ func (g *Gradient2) Done(w Work) {
 // Decide returns the limit for the next second.
 func (g *Gradient2) Decide(time.Time) Decision {
 	if g.n >= 10 {
-		short := g.sum / float64(g.n)
+		short := max(g.sum/float64(g.n), 1e-9) // and not 0, by which it would divide
 		g.seen = min(g.seen+1, gradientMemory)
 		g.long += (short - g.long) / g.seen
 		if g.long > 2*short { // the overload that it has learnt is over
