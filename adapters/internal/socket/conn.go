@@ -75,7 +75,8 @@ func (c *Conn) Write(b []byte) (int, error) {
 		return 0, errRefused
 	}
 	if c.writes != nil {
-		defer c.Limit(c.writes, Patience, 0)()
+		// Not the deadline of reads, which may have been set meanwhile.
+		defer limit(c.writes, Patience, 0, c.SetWriteDeadline)()
 	}
 	n, err := c.Conn.Write(b)
 	c.sent.Add(int64(n))
@@ -115,19 +116,24 @@ func (c *Conn) deadline(set func(time.Time) error, t time.Time) error {
 // or after timeout if that is not 0. The function that it returns lifts the
 // limit. It is for calls during which the driver itself does not heed ctx.
 func (c *Conn) Limit(ctx context.Context, grace, timeout time.Duration) (lift func()) {
+	return limit(ctx, grace, timeout, c.SetDeadline)
+}
+
+// limit is Limit for what set sets the deadline of.
+func limit(ctx context.Context, grace, timeout time.Duration, set func(time.Time) error) (lift func()) {
 	if timeout > 0 {
-		c.SetDeadline(time.Now().Add(timeout))
+		set(time.Now().Add(timeout))
 	}
 	if ctx.Done() == nil {
 		if timeout == 0 {
 			return func() {}
 		}
-		return func() { c.SetDeadline(time.Time{}) }
+		return func() { set(time.Time{}) }
 	}
 	ended := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(ended)
-		c.SetDeadline(time.Now().Add(grace))
+		set(time.Now().Add(grace))
 	})
 	return func() {
 		stopped := stop()
@@ -135,7 +141,7 @@ func (c *Conn) Limit(ctx context.Context, grace, timeout time.Duration) (lift fu
 			<-ended
 		}
 		if !stopped || timeout > 0 {
-			c.SetDeadline(time.Time{})
+			set(time.Time{})
 		}
 	}
 }

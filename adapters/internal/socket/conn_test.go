@@ -327,3 +327,21 @@ func TestSilence(t *testing.T) {
 		}
 	})
 }
+
+// A driver can set the deadline of a call while another goroutine writes for the
+// call: what limits writes must not take that away.
+func TestLimitWritesLeavesTheDeadlineOfReads(t *testing.T) {
+	_, here, _ := dialled(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	defer here.LimitWrites(ctx)()
+	here.SetDeadline(time.Now().Add(Patience))
+	if _, err := here.Write([]byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	within(t, "a read", func() {
+		if _, err := here.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("the error is %v", err)
+		}
+	})
+}
