@@ -33,6 +33,9 @@ var allFigures = []struct {
 // TestFigures measures how fast a fleet is. The bounds are far above the goals:
 // it is about what breaks, and -figures shows the rest.
 func TestFigures(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes long with the race detector")
+	}
 	sizes := []int{10, 100, 1000}
 	if !*figures {
 		sizes = sizes[:1]

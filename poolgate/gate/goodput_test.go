@@ -27,6 +27,9 @@ func together(all ...[]request) []request {
 }
 
 func TestGoodput(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes long with the race detector")
+	}
 	const window = 5 * time.Second
 	newShedding := func(t *testing.T) *gate.Gate {
 		return newGate(t, gate.Config{Limit: usualLimit, Shed: true, Classes: []gate.Class{
