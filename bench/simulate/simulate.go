@@ -50,23 +50,19 @@ type Scenario struct {
 
 // A Result is what a finder made of a scenario.
 type Result struct {
-	Throughput  float64 // of the best fixed limit's, while it was settled
-	Latency     float64 // of what the statements would have taken alone
-	Center      float64 // the mean limit of a client that it held to be right
-	Fairness    float64 // Jain's index over the clients' throughput
-	Converged   time.Duration
-	Errors      int // statements that the server refused
-	Statements  int
-	Limits      []Point // one every second, of the first client
-	HighestMean float64 // the highest mean limit of any client
+	Throughput float64 // of the best fixed limit's, while it was settled
+	Latency    float64 // of what the statements would have taken alone
+	Center     float64 // the mean limit of a client that it held to be right
+	Fairness   float64 // Jain's index over the clients' throughput
+	Converged  time.Duration
+	Errors     int // statements that the server refused
+	Statements int
 }
 
-// A Point is the state at one moment.
-type Point struct {
-	At         time.Duration
-	Limit      int
-	Throughput float64 // work per second
-	Latency    float64
+// A point is the limit that a finder held to be right from a moment on.
+type point struct {
+	at    time.Duration
+	limit int
 }
 
 var epoch = time.Date(2026, 1, 1, 0, 0, 0, 137e6, time.UTC)
@@ -105,7 +101,7 @@ type client struct {
 	centers    float64
 	centerTime float64
 	last       float64 // when center was last added up
-	trail      []Point // of centers
+	trail      []point // of centers
 }
 
 // Run runs a finder in a scenario. New makes the finder, as gate.Adaptive's
@@ -136,11 +132,7 @@ func Run(s Scenario, aim gate.Aim, create func(gate.Adaptive, int) gate.Finder) 
 		result        Result
 		sumTook       float64
 		sumDemand     float64
-		workSecond    float64
-		tookSecond    float64
-		demandSecond  float64
 		nextTick      = 0.0
-		nextSecond    = 1.0
 		tickEvery     = 0.05
 		possible      float64 // of the best fixed limit; filled in by best
 		perJob        float64
@@ -167,7 +159,7 @@ func Run(s Scenario, aim gate.Aim, create func(gate.Adaptive, int) gate.Finder) 
 			again = time.Second
 		}
 		c.decideAt = now + again.Seconds()
-		c.trail = append(c.trail, Point{At: time.Duration(now * 1e9), Limit: c.center})
+		c.trail = append(c.trail, point{time.Duration(now * 1e9), c.center})
 	}
 	admit := func(c *client) {
 		for c.inFlight < c.limit && now >= c.retryAt && (c.Busy == nil || c.Busy(time.Duration(now*1e9))) {
@@ -221,24 +213,12 @@ func Run(s Scenario, aim gate.Aim, create func(gate.Adaptive, int) gate.Finder) 
 			for _, c := range clients {
 				admit(c)
 			}
-			if now >= nextSecond {
-				p := Point{At: time.Duration(now * 1e9), Limit: clients[0].center, Throughput: workSecond}
-				if demandSecond > 0 {
-					p.Latency = tookSecond / demandSecond
-				}
-				result.Limits = append(result.Limits, p)
-				workSecond, tookSecond, demandSecond = 0, 0, 0
-				nextSecond++
-			}
 		case 1:
 			j := heap.Pop(&running).(job)
 			capacityStale = true
 			c := j.client
 			took := now - j.begun
 			result.Statements++
-			workSecond += j.demand
-			tookSecond += alone - j.alone
-			demandSecond += j.demand
 			if now > settled {
 				sumTook += alone - j.alone
 				sumDemand += j.demand
@@ -269,7 +249,6 @@ func Run(s Scenario, aim gate.Aim, create func(gate.Adaptive, int) gate.Finder) 
 		if c.centerTime > 0 {
 			mean := c.centers / c.centerTime
 			result.Center += mean / float64(len(clients))
-			result.HighestMean = max(result.HighestMean, mean)
 		} else {
 			result.Center += float64(c.center) / float64(len(clients))
 		}
@@ -283,11 +262,11 @@ func Run(s Scenario, aim gate.Aim, create func(gate.Adaptive, int) gate.Finder) 
 
 // converged is when the first client's center came within a third of its settled
 // median for the first time.
-func converged(trail []Point, settled time.Duration) time.Duration {
+func converged(trail []point, settled time.Duration) time.Duration {
 	var late []int
 	for _, p := range trail {
-		if p.At >= settled {
-			late = append(late, p.Limit)
+		if p.at >= settled {
+			late = append(late, p.limit)
 		}
 	}
 	if len(late) == 0 {
@@ -296,8 +275,8 @@ func converged(trail []Point, settled time.Duration) time.Duration {
 	slices.Sort(late)
 	median := float64(late[len(late)/2])
 	for _, p := range trail {
-		if x := float64(p.Limit); x >= median/1.35 && x <= median*1.35 || math.Abs(x-median) <= 1 {
-			return p.At
+		if x := float64(p.limit); x >= median/1.35 && x <= median*1.35 || math.Abs(x-median) <= 1 {
+			return p.at
 		}
 	}
 	return settled

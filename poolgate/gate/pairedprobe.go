@@ -10,8 +10,9 @@ import (
 // PairedProbe is the default [Finder]. It compares two neighbouring slots of
 // time, one with a limit somewhat above the one it holds to be right and one
 // with a limit somewhat below. What is in flight differs by a factor of 1.4
-// between them, and everything else, the noise of a shared machine included,
-// hardly does. If statements take longer in the same proportion, more in flight
+// between them, or of 2 where there are so few statements that 1.4 would not
+// show. Everything else, the noise of a shared machine included, hardly
+// differs. If statements take longer in the same proportion, more in flight
 // brings no more throughput, and the limit falls; if they take as long as
 // before, it rises. In between it moves towards the elasticity that its [Aim]
 // asks for.
