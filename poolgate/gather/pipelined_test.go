@@ -90,6 +90,11 @@ func TestPipelined(t *testing.T) {
 							rows.Next()
 							return rows.Scan(dest)
 						})
+						// Where no type of pgx fits, it tries them all in the order of a
+						// map, so that either of two texts may say that NULL does not.
+						if err != nil && strings.Contains(err.Error(), "cannot scan NULL into") {
+							err = errors.New("cannot scan NULL")
+						}
 						text, _ := json.Marshal(dest)
 						return fmt.Sprintf("%s into %T: %s, %v", value, dest, text, err)
 					}
