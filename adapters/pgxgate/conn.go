@@ -28,6 +28,7 @@ type Conn struct {
 	described described // by SendPipeline
 
 	heard    time.Time // when the server was heard last, as far as that counts
+	asked    time.Time // when the server had the role that the DSN wants
 	checkout int64     // what was sent when the connection was taken from the pool
 }
 
@@ -43,7 +44,7 @@ func (c *Conn) ResetSession(ctx context.Context) error {
 	if c.pg.IsClosed() || c.pg.TxStatus() != 'I' {
 		return driver.ErrBadConn
 	}
-	if err := c.connector.silence.Check(ctx, c.socket, c.heard, c.connector.ping(c.ping)); err != nil {
+	if err := c.connector.silence.Check(ctx, c.socket, c.heard, c.check()); err != nil {
 		return err
 	}
 	c.socket.Busy()
@@ -51,7 +52,27 @@ func (c *Conn) ResetSession(ctx context.Context) error {
 	return nil
 }
 
+// check is what ResetSession sends where there is a doubt.
+func (c *Conn) check() socket.Ping {
+	ping := c.connector.ping(c.ping)
+	if c.connector.role.IsDoubted(c.asked) {
+		ping.After, ping.Send = 0, c.ask
+	}
+	return ping
+}
+
 func (c *Conn) ping() error { return c.pg.Ping(context.Background()) }
+
+// ask asks whether the server has the role that the DSN wants.
+func (c *Conn) ask() error {
+	now := time.Now()
+	err := c.connector.config.ValidateConnect(context.Background(), c.pg)
+	if _, ok := errors.AsType[*pgconn.NotPreferredError](err); err == nil || ok {
+		c.asked = now
+		return nil
+	}
+	return err
+}
 
 // IsValid reports whether the connection may go back to the pool, which closes
 // it otherwise.
@@ -95,6 +116,7 @@ func (c *Conn) explain(ctx context.Context, call socket.Call, err error) error {
 		if said.Code == queryCanceled && ctx.Err() != nil {
 			return ctx.Err()
 		}
+		c.connector.role.Said(said.Code)
 		return err
 	}
 	switch {

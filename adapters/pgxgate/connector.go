@@ -48,6 +48,7 @@ type Connector struct {
 	config  *pgx.ConnConfig
 	check   dsn.ClientCheck
 	silence socket.Silence
+	role    socket.Role
 }
 
 // NewConnector returns the connector for a data source name, or the error that
@@ -62,6 +63,7 @@ func NewConnector(name string) (*Connector, error) {
 
 func newConnector(config *pgx.ConnConfig) *Connector {
 	c := &Connector{config: config}
+	c.role.Wanted = config.ValidateConnect != nil
 	_, set := config.RuntimeParams[dsn.ClientCheckSetting]
 	if set || strings.Contains(config.RuntimeParams["options"], dsn.ClientCheckSetting) {
 		c.check.Off()
@@ -101,7 +103,7 @@ func (c *Connector) Connect(ctx context.Context) (driver.Conn, error) {
 
 // connect connects, and asks for the setting of ClientCheck if check says so.
 func (c *Connector) connect(ctx context.Context, check bool) (*Conn, error) {
-	config := *c.config
+	config, asked := *c.config, time.Now()
 	watcher := &watcher{}
 	watcher.link = pgxlink.Attach(&config.Config, func(*pgxlink.Link) ctxwatch.Handler { return watcher })
 	// A host that refuses the setting must not have another of several tried.
@@ -120,10 +122,12 @@ func (c *Connector) connect(ctx context.Context, check bool) (*Conn, error) {
 		inner:     inner,
 		pg:        inner.Conn().PgConn(),
 		link:      watcher.link,
+		asked:     asked,
 		watcher:   watcher,
 	}
 	conn.link.Established(conn.pg)
 	conn.socket = conn.link.Socket
+	c.role.Opened(conn.socket, asked)
 	if check && several {
 		set := "set " + dsn.ClientCheckSetting + " = " + strconv.FormatInt(socket.CheckInterval.Milliseconds(), 10)
 		if _, err := conn.ExecContext(ctx, set, nil); err != nil && conn.pg.IsClosed() {

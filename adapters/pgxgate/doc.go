@@ -65,6 +65,11 @@
 //     a word is found by a ping, which is sent if it was idle for a second
 //     ([Connector].PingAfter) and takes half a second at most (PingTimeout).
 //     Those that have been idle for as long are then dropped without a ping.
+//   - Where the DSN says target_session_attrs, a server that was what it asks for
+//     and is so no longer is found: after an error of a read-only server, SQLSTATE
+//     25006, and after a connection to another server was opened, each older
+//     connection asks its server again before it is used again. pgx by itself
+//     asks only when it connects.
 //   - A transaction whose context ends is rolled back, and its connection kept.
 //   - A connection that comes back inside a transaction is closed at once.
 //   - An attempt to connect ends after [DefaultConnectTimeout].

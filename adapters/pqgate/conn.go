@@ -47,6 +47,7 @@ type Conn struct {
 	limited atomic.Bool
 
 	heard    time.Time // when the server was heard last, as far as that counts
+	asked    time.Time // when the server had the role that the DSN wants
 	checkout int64     // what was sent when the connection was taken from the pool
 
 	tx   context.Context // of the transaction, or nil
@@ -66,12 +67,21 @@ func (c *Conn) ResetSession(ctx context.Context) error {
 	if c.dead() {
 		return driver.ErrBadConn
 	}
-	if err := c.connector.silence.Check(ctx, c.socket, c.heard, c.connector.ping(c.ping)); err != nil {
+	if err := c.connector.silence.Check(ctx, c.socket, c.heard, c.check()); err != nil {
 		return err
 	}
 	c.socket.Busy()
 	c.checkout = c.socket.Sent()
 	return nil
+}
+
+// check is what ResetSession sends where there is a doubt.
+func (c *Conn) check() socket.Ping {
+	ping := c.connector.ping(c.ping)
+	if c.connector.role.IsDoubted(c.asked) {
+		ping.After, ping.Send = 0, c.ask
+	}
+	return ping
 }
 
 func (c *Conn) ping() error { return c.inner.Ping(context.Background()) }
@@ -142,6 +152,7 @@ func (c *Conn) result(ctx context.Context, call socket.Call, err error) error {
 		if said.Code == queryCanceled && ctx.Err() != nil {
 			return ctx.Err()
 		}
+		c.connector.role.Said(string(said.Code))
 		return err
 	}
 	if c.dead() {

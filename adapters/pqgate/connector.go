@@ -46,6 +46,7 @@ type Connector struct {
 	config  pq.Config
 	check   dsn.ClientCheck
 	silence socket.Silence
+	role    socket.Role
 }
 
 // NewConnector returns the connector for a data source name, or the error that
@@ -59,6 +60,7 @@ func NewConnector(name string) (*Connector, error) {
 		return nil, fmt.Errorf("pqgate: %w", err)
 	}
 	c := &Connector{config: config}
+	c.role.Wanted = roles[config.TargetSessionAttrs] != ""
 	_, set := config.Runtime[dsn.ClientCheckSetting]
 	if set || strings.Contains(config.Options, dsn.ClientCheckSetting) {
 		c.check.Off()
@@ -111,7 +113,7 @@ func (c *Connector) Connect(ctx context.Context) (driver.Conn, error) {
 
 // connect connects, and asks for the setting of ClientCheck if check says so.
 func (c *Connector) connect(ctx context.Context, check bool) (*Conn, error) {
-	config, interval := c.config, strconv.FormatInt(socket.CheckInterval.Milliseconds(), 10)
+	config, asked, interval := c.config, time.Now(), strconv.FormatInt(socket.CheckInterval.Milliseconds(), 10)
 	// A host that refuses the setting must not have another of several tried.
 	several := len(config.Multi) > 0
 	if check && !several {
@@ -125,18 +127,20 @@ func (c *Connector) connect(ctx context.Context, check bool) (*Conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("pqgate: %w", err)
 	}
-	conn := &Conn{connector: c}
+	conn := &Conn{connector: c, asked: asked}
 	conn.line = &socket.Line{
 		Dial:          new(net.Dialer).DialContext,
 		Cancelling:    conn.cancelling,
 		CancelTimeout: socket.Patience, // callers wait for it
 	}
-	d := &dialer{conn.line, ctx, func() bool { return true }}
+	d := &dialer{conn.line, ctx, config.ConnectTimeout, func() error { return nil }}
 	inner.Dialer(d)
 	opened, err := inner.Connect(ctx)
-	if inTime := d.stop(); !inTime && err == nil {
-		opened.Close()
-		err = ctx.Err()
+	if late := d.stop(); late != nil {
+		if err == nil {
+			opened.Close()
+		}
+		err = late
 	}
 	if err != nil {
 		if ctx.Err() != nil {
@@ -150,6 +154,9 @@ func (c *Connector) connect(ctx context.Context, check bool) (*Conn, error) {
 		return nil, fmt.Errorf("pqgate: this version of lib/pq is not supported: %T lacks a method", opened)
 	}
 	conn.socket = conn.line.Established(nil)
+	if config.LoadBalanceHosts != pq.LoadBalanceHostsRandom {
+		c.role.Opened(conn.socket, asked)
+	}
 	if check && several {
 		if _, err := conn.ExecContext(ctx, "set "+dsn.ClientCheckSetting+" = "+interval, nil); err != nil && conn.dead() {
 			conn.Close()
@@ -168,16 +175,29 @@ type dialer struct {
 	// the dialer returns.
 	ctx context.Context
 
-	// stop has the socket that was dialled last stay open when ctx ends. It
-	// returns false if ctx has ended.
-	stop func() bool
+	// timeout bounds the attempt with each host. lib/pq by itself does not heed
+	// it while it asks for what target_session_attrs says.
+	timeout time.Duration
+
+	// stop has the socket that was dialled last stay open when ctx ends, or the
+	// timeout. It returns an error if that has happened.
+	stop func() error
 }
 
 func (d *dialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	conn, err := d.line.DialContext(ctx, network, address)
 	if err == nil && socket.Of(conn) != nil {
 		d.stop()
-		d.stop = context.AfterFunc(d.ctx, func() { conn.Close() })
+		ctx, cancel := context.WithTimeoutCause(d.ctx, d.timeout,
+			fmt.Errorf("pqgate: connecting to %s took longer than %v", address, d.timeout))
+		stop := context.AfterFunc(ctx, func() { conn.Close() })
+		d.stop = func() error {
+			defer cancel()
+			if !stop() {
+				return context.Cause(ctx)
+			}
+			return nil
+		}
 	}
 	return conn, err
 }

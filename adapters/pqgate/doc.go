@@ -24,6 +24,8 @@
 //   - sql.LevelSnapshot is refused.
 //   - A transaction that is not read only is made READ WRITE, whatever
 //     default_transaction_read_only says.
+//   - target_session_attrs=read-only refuses a standby of PostgreSQL 14 or later.
+//     Use standby.
 //   - sslmode is "require" unless the DSN says otherwise.
 //
 // # What pqgate changes
@@ -53,6 +55,14 @@
 //     a word is found by a ping, which is sent if it was idle for a second
 //     ([Connector].PingAfter) and takes half a second at most (PingTimeout).
 //     Those that have been idle for as long are then dropped without a ping.
+//   - Where the DSN says target_session_attrs, a server that was what it asks for
+//     and is so no longer is found: after an error of a read-only server, SQLSTATE
+//     25006, and after a connection to another server was opened, each older
+//     connection asks its server again before it is used again. lib/pq by itself
+//     asks only when it connects.
+//   - A URL may have several hosts with a port each, as in
+//     postgres://a:5432,b:5433/orders, which lib/pq by itself takes for the names
+//     of hosts.
 //   - A connection that comes back inside a transaction, after a BEGIN as a
 //     statement, is closed at once. lib/pq would hand it on, and what the next
 //     borrower writes would be lost with it.

@@ -41,7 +41,7 @@ func parse(name string) (pq.Config, error) {
 	if err := dsn.CheckURL(name); err != nil {
 		return pq.Config{}, err
 	}
-	config, err := pq.NewConfig(name)
+	config, err := pq.NewConfig(dsn.ListPorts(name))
 	if err != nil {
 		if wrong, ok := errors.AsType[*url.Error](err); ok {
 			err = wrong.Err // without the URL

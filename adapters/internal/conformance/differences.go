@@ -26,6 +26,15 @@ type Differences struct {
 	// it as unknown.
 	Snapshot bool
 
+	// BeginsReadWrite: a transaction that is not read only begins READ WRITE,
+	// so that default_transaction_read_only does not keep it from writing.
+	BeginsReadWrite bool
+
+	// ReadOnlyIsStandby: target_session_attrs=read-only accepts a standby, as
+	// libpq does. lib/pq asks a server of version 14 or later only for its
+	// default_transaction_read_only.
+	ReadOnlyIsStandby bool
+
 	// NullElements is a slice of "a" and NULL as an array is scanned into:
 	// lib/pq wants elements that are each an sql.Scanner, pgx pointers.
 	NullElements any
@@ -46,27 +55,31 @@ type Differences struct {
 // differences is the table of all differences, by Driver.Name.
 var differences = map[string]Differences{
 	"pgx": {
-		Killed:          "57P01",
-		OpenedPerCancel: 0.1,
-		ManyResults:     false,
-		Snapshot:        true,
-		NullElements:    []*string{new("a"), nil},
-		OtherScan:       "string",
-		OtherAny:        "string",
-		Scan:            map[string]string{"numeric(10,2)": "float64"},
-		NamesEnumByOID:  true,
+		Killed:            "57P01",
+		OpenedPerCancel:   0.1,
+		ManyResults:       false,
+		Snapshot:          true,
+		BeginsReadWrite:   false,
+		ReadOnlyIsStandby: true,
+		NullElements:      []*string{new("a"), nil},
+		OtherScan:         "string",
+		OtherAny:          "string",
+		Scan:              map[string]string{"numeric(10,2)": "float64"},
+		NamesEnumByOID:    true,
 	},
 	"pq": {
-		Killed:          "",
-		OpenedPerCancel: 1,
-		ManyResults:     true,
-		Snapshot:        false,
-		NullElements:    []sql.NullString{{String: "a", Valid: true}, {}},
-		OtherScan:       "interface {}",
-		OtherAny:        "[]uint8",
-		Scan:            map[string]string{"time": "time.Time"},
-		Any:             map[string]string{"time": "time.Time"},
-		NamesEnumByOID:  false,
+		Killed:            "",
+		OpenedPerCancel:   1,
+		ManyResults:       true,
+		Snapshot:          false,
+		BeginsReadWrite:   true,
+		ReadOnlyIsStandby: false,
+		NullElements:      []sql.NullString{{String: "a", Valid: true}, {}},
+		OtherScan:         "interface {}",
+		OtherAny:          "[]uint8",
+		Scan:              map[string]string{"time": "time.Time"},
+		Any:               map[string]string{"time": "time.Time"},
+		NamesEnumByOID:    false,
 	},
 }
 

@@ -61,6 +61,7 @@ func Run(t *testing.T, d Driver) {
 		{"killed backends", testKilledBackends},
 		{"hung server", testHungServer},
 		{"silent connections", testSilentConnections},
+		{"failover", testFailover},
 		{"sent once", testSentOnce},
 		{"limit is felt", testLimitIsFelt},
 		{"encrypted", testEncrypted},

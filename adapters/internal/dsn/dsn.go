@@ -91,3 +91,36 @@ func CheckSettings(names iter.Seq[string]) error {
 	}
 	return nil
 }
+
+// ListPorts returns a URL of several hosts with their ports as an option, which
+// is the form that lib/pq takes: postgres://a:1,b:2/db becomes
+// postgres://a,b/db?port=1,2. lib/pq would take "a:1" for a host. It returns names
+// of any other form as they are.
+func ListPorts(name string) string {
+	scheme, rest, ok := strings.Cut(name, "://")
+	if !ok || !strings.HasPrefix(name, "postgres") {
+		return name
+	}
+	end := strings.IndexAny(rest, "/?")
+	if end < 0 {
+		end = len(rest)
+	}
+	authority, tail := rest[:end], rest[end:]
+	start := strings.LastIndexByte(authority, '@') + 1
+	hosts := strings.Split(authority[start:], ",")
+	if len(hosts) == 1 || !strings.Contains(authority[start:], ":") || strings.Contains(authority[start:], "[") {
+		return name
+	}
+	ports := make([]string, len(hosts))
+	for i, host := range hosts {
+		hosts[i], ports[i], _ = strings.Cut(host, ":")
+		if ports[i] == "" {
+			ports[i] = "5432"
+		}
+	}
+	sign := "?"
+	if strings.Contains(tail, "?") {
+		sign = "&"
+	}
+	return scheme + "://" + authority[:start] + strings.Join(hosts, ",") + tail + sign + "port=" + strings.Join(ports, ",")
+}

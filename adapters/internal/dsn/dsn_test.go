@@ -81,3 +81,20 @@ func TestCheckURL(t *testing.T) {
 		}
 	}
 }
+
+func TestListPorts(t *testing.T) {
+	for name, want := range map[string]string{
+		"postgres://u:p@a:1,b:2/db?sslmode=disable": "postgres://u:p@a,b/db?sslmode=disable&port=1,2",
+		"postgresql://a:1,b/db":                     "postgresql://a,b/db?port=1,5432",
+		"postgres://u@a,b:2":                        "postgres://u@a,b?port=5432,2",
+		"postgres://u:p,x:y@a:1/db":                 "postgres://u:p,x:y@a:1/db",
+		"postgres://a,b/db?port=1,2":                "postgres://a,b/db?port=1,2",
+		"postgres://[::1]:1,[::2]:2/db":             "postgres://[::1]:1,[::2]:2/db",
+		"host=a,b port=1,2":                         "host=a,b port=1,2",
+		"":                                          "",
+	} {
+		if got := ListPorts(name); got != want {
+			t.Errorf("%s becomes %s, want %s", name, got, want)
+		}
+	}
+}

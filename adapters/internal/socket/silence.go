@@ -46,7 +46,7 @@ func (s *Silence) Check(ctx context.Context, c *Conn, heard time.Time, ping Ping
 		return driver.ErrBadConn
 	}
 	start, unread := time.Now(), c.Unread()
-	doubtful := unread || heard.UnixNano() <= s.suspect.Load() || ping.After >= 0 && start.Sub(heard) > ping.After
+	doubtful := unread || heard.UnixNano() <= s.suspect.Load() || ping.After >= 0 && start.Sub(heard) >= ping.After
 	if !doubtful {
 		return nil
 	}

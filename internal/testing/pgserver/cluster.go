@@ -52,7 +52,12 @@ type cluster struct {
 
 // startCluster makes a cluster with the programs in binDir and returns when it
 // accepts connections. After an error nothing of it is left.
-func startCluster(ctx context.Context, binDir string, cfg Config) (_ *cluster, err error) {
+func startCluster(ctx context.Context, binDir string, cfg Config) (*cluster, error) {
+	return newCluster(ctx, binDir, cfg, (*cluster).initdb)
+}
+
+// newCluster is startCluster with a function that creates the data directory.
+func newCluster(ctx context.Context, binDir string, cfg Config, create func(*cluster, context.Context) error) (_ *cluster, err error) {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 
@@ -70,7 +75,7 @@ func startCluster(ctx context.Context, binDir string, cfg Config) (_ *cluster, e
 			c.close() // the error that counts is why it did not start
 		}
 	}()
-	if err := c.initdb(ctx); err != nil {
+	if err := create(c, ctx); err != nil {
 		return nil, err
 	}
 	for range portAttempts {
@@ -97,9 +102,14 @@ func (c *cluster) dsn() string {
 // initdb creates the data directory. Syncing it is skipped, since a crash of
 // the machine takes this cluster with it; what runs on it later syncs.
 func (c *cluster) initdb(ctx context.Context) error {
-	p, err := c.run("initdb", syscall.SIGKILL,
+	return c.finish(ctx, "initdb",
 		"--no-sync", "--auth=trust", "--username=postgres", "--encoding=UTF8", "--locale=C",
 		"--pgdata="+c.dataDir())
+}
+
+// finish runs a program of PostgreSQL to its end.
+func (c *cluster) finish(ctx context.Context, program string, args ...string) error {
+	p, err := c.run(program, syscall.SIGKILL, args...)
 	if err != nil {
 		return err
 	}
@@ -107,10 +117,10 @@ func (c *cluster) initdb(ctx context.Context) error {
 	case <-p.done:
 	case <-ctx.Done():
 		p.killGroup()
-		return fmt.Errorf("initdb was stopped: %w", ctx.Err())
+		return fmt.Errorf("%s was stopped: %w", program, ctx.Err())
 	}
 	if p.err != nil {
-		return fmt.Errorf("initdb failed: %w%s", p.err, c.logTail())
+		return fmt.Errorf("%s failed: %w%s", program, p.err, c.logTail())
 	}
 	return nil
 }

@@ -65,6 +65,42 @@ func ForTest(t testing.TB) *Server {
 	return nil
 }
 
+// OwnForTest starts a server for t alone, which may stop it. It has 100
+// connections, commits survive [Server.Close] and reach a standby, and it stops
+// when t ends. It is never that of POOLGATE_DSN. Without PostgreSQL it does as
+// [ForTest] does.
+func OwnForTest(t testing.TB) *Server {
+	t.Helper()
+	config := Config{Settings: map[string]string{"fsync": "off", "full_page_writes": "off"}}
+	server, err := startOwn(t.Context(), config)
+	return started(t, server, err)
+}
+
+// StandbyForTest starts a standby of the server, which stops when t ends. A server
+// without the program pg_basebackup is no PostgreSQL, see [ForTest].
+func (s *Server) StandbyForTest(t testing.TB) *Server {
+	t.Helper()
+	standby, err := s.StartStandby(t.Context())
+	return started(t, standby, err)
+}
+
+func started(t testing.TB, server *Server, err error) *Server {
+	t.Helper()
+	switch {
+	case err == nil:
+	case errors.Is(err, ErrUnavailable) && os.Getenv(EnvRequire) != "1":
+		t.Skip(err)
+	default:
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := server.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return server
+}
+
 // Main is for TestMain: it runs the tests, stops the server of [ForTest], if
 // there is one, and exits. A server that cannot be stopped, or that had ended
 // while the tests ran, fails them.

@@ -23,4 +23,5 @@ func startCluster(ctx context.Context, _ string, _ Config) (*cluster, error) {
 func (c *cluster) dsn() string  { return "" }
 func (c *cluster) close() error { return nil }
 
-func (c *cluster) restart(context.Context) error { return nil }
+func (c *cluster) standby(context.Context) (*cluster, error) { return nil, ErrUnavailable }
+func (c *cluster) restart(context.Context) error             { return nil }

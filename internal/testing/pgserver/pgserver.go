@@ -110,6 +110,11 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 		}
 		return &Server{dsn: dsn}, nil
 	}
+	return startOwn(ctx, cfg)
+}
+
+// startOwn starts a server, whatever POOLGATE_DSN says.
+func startOwn(ctx context.Context, cfg Config) (*Server, error) {
 	binDir, err := locate(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("pgserver: %w", err)

@@ -1,2 +1,0 @@
-// Package sqlite shows SQLite behind a gate.
-package sqlite

@@ -1,0 +1,101 @@
+package fleet_test
+
+import (
+	"net/url"
+	"testing"
+
+	"github.com/poolgate/poolgate/internal/testing/bothdrivers"
+	"github.com/poolgate/poolgate/internal/testing/pgserver"
+	"github.com/poolgate/poolgate/poolgate"
+	"github.com/poolgate/poolgate/poolgate/fleet"
+	"github.com/poolgate/poolgate/poolgate/gate"
+)
+
+// A fleet goes on when a standby takes over from the server that has its store.
+func TestFailover(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it starts two servers")
+	}
+	ctx := t.Context()
+	primary := pgserver.OwnForTest(t)
+	standby := primary.StandbyForTest(t)
+	both, err := url.Parse(primary.DSN())
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := url.Parse(standby.DSN())
+	if err != nil {
+		t.Fatal(err)
+	}
+	both.Host += "," + second.Host
+	dsn := both.String() + "&target_session_attrs=read-write"
+
+	const budget = 6
+	var dbs []*poolgate.DB
+	var fleets []*fleet.Fleet
+	for i, driver := range bothdrivers.All { // a fleet with a member of each driver
+		db, err := driver.Open(dsn, poolgate.Config{Gate: gate.Config{Limit: 10}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer db.Close()
+		if i == 0 {
+			learnt(t, db.DB)
+		}
+		f, err := fleet.Join(ctx, db, fleet.Config{Name: "f", Budget: budget, Min: 2})
+		if err != nil {
+			t.Fatal(err)
+		}
+		dbs, fleets = append(dbs, db), append(fleets, f)
+	}
+	shared := func() bool {
+		sum := 0
+		for _, f := range fleets {
+			n := f.Stats().Share
+			if n == 0 {
+				return false
+			}
+			sum += n
+		}
+		return sum <= budget
+	}
+	eventually(t, "every member has a share", shared)
+	var heartbeats, failures []int64
+	for _, f := range fleets {
+		heartbeats = append(heartbeats, int64(f.Stats().Heartbeats))
+		failures = append(failures, int64(f.Stats().Failures))
+	}
+	if err := primary.Close(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "every member notices", func() bool {
+		for i, f := range fleets {
+			if int64(f.Stats().Failures) == failures[i] {
+				return false
+			}
+		}
+		return true
+	})
+	for i, f := range fleets {
+		heartbeats[i] = int64(f.Stats().Heartbeats)
+	}
+	if err := standby.Promote(ctx); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the heartbeats of every member go on, and the shares are within the budget", func() bool {
+		for i, f := range fleets {
+			if s := f.Stats(); int64(s.Heartbeats) < heartbeats[i]+2 || s.Members != len(fleets) {
+				return false
+			}
+		}
+		return shared()
+	})
+	for i, db := range dbs {
+		if _, err := db.ExecContext(ctx, "SELECT 1"); err != nil {
+			t.Errorf("member %d: %v", i, err)
+		}
+		if err := fleets[i].Leave(ctx); err != nil {
+			t.Errorf("member %d leaves: %v", i, err)
+		}
+	}
+}
