@@ -32,6 +32,9 @@ type Pipeliner interface {
 	// fails. Where no statement of p begins a transaction and none is open,
 	// they are one.
 	//
+	// A pipeline that is large is sent in pieces, each when the results of the
+	// one before are read. It is one pipeline all the same.
+	//
 	// A statement that is new to the connection is prepared first, which takes
 	// one more round trip for all of them. If the server refuses one of them, or
 	// the driver an argument, the error is a *PipelineError, and nothing was

@@ -12,6 +12,7 @@ import (
 
 	"github.com/poolgate/poolgate/adapters/internal/pgxlink"
 	"github.com/poolgate/poolgate/adapters/internal/socket"
+	"github.com/poolgate/poolgate/internal/operation"
 )
 
 // A Conn is a connection of a pool of [Open]: pgx's own, except for what the
@@ -26,6 +27,9 @@ type Conn struct {
 	watcher   *watcher
 
 	described described // by SendPipeline
+	answers   *answers
+	deferred  deferred
+	late      *deferredTx // the transaction, if its BEGIN was deferred
 
 	heard    time.Time // when the server was heard last, as far as that counts
 	asked    time.Time // when the server had the role that the DSN wants
@@ -77,7 +81,7 @@ func (c *Conn) ask() error {
 // IsValid reports whether the connection may go back to the pool, which closes
 // it otherwise.
 func (c *Conn) IsValid() bool {
-	if !c.link.IsClean() {
+	if !c.link.IsClean() || c.answers.skip > 0 { // a BEGIN is in pgx's buffer
 		return false
 	}
 	c.heard = time.Now()
@@ -121,7 +125,11 @@ func (c *Conn) explain(ctx context.Context, call socket.Call, err error) error {
 	}
 	switch {
 	case c.pg.IsClosed():
-		return c.socket.Lost(ctx, call, err)
+		err = c.socket.Lost(ctx, call, err)
+		if err == driver.ErrBadConn && c.late != nil {
+			return operation.ErrUnsent
+		}
+		return err
 	case ctx.Err() != nil && (errors.Is(err, ctx.Err()) || errors.Is(err, driver.ErrBadConn)):
 		return ctx.Err() // it had ended before anything was sent
 	case errors.Is(err, driver.ErrBadConn) && c.pg.IsBusy():
@@ -138,8 +146,12 @@ func (c *Conn) CheckNamedValue(v *driver.NamedValue) error { return c.inner.Chec
 // Ping asks the server for an answer.
 func (c *Conn) Ping(ctx context.Context) error {
 	call := c.begin()
+	err := c.lead(ctx, &call, false)
 	call.Harmless = true
-	err := c.result(ctx, call, c.inner.Conn().Ping(ctx))
+	if err == nil {
+		err = c.inner.Conn().Ping(ctx)
+	}
+	err = c.result(ctx, call, err)
 	if call.Start == c.checkout {
 		c.checkout = c.socket.Sent() // a ping may be sent again
 		if err != nil && c.pg.IsClosed() && ctx.Err() == nil {
@@ -151,8 +163,17 @@ func (c *Conn) Ping(ctx context.Context) error {
 
 // ExecContext executes a statement.
 func (c *Conn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
+	if c.defers(ctx, query) {
+		c.deferred.queries = append(c.deferred.queries, query)
+		return driver.RowsAffected(0), nil
+	}
 	call := c.begin()
-	res, err := c.inner.ExecContext(ctx, query, args)
+	err := c.lead(ctx, &call, c.usesExtended(query, args, true))
+	var res driver.Result
+	if err == nil {
+		res, err = c.inner.ExecContext(ctx, query, args)
+		c.led(call)
+	}
 	if err = c.result(ctx, call, err); err != nil {
 		return nil, err
 	}
@@ -162,7 +183,12 @@ func (c *Conn) ExecContext(ctx context.Context, query string, args []driver.Name
 // QueryContext executes a query.
 func (c *Conn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
 	call := c.begin()
-	inner, err := c.inner.QueryContext(ctx, query, args)
+	err := c.lead(ctx, &call, c.usesExtended(query, args, false))
+	var inner driver.Rows
+	if err == nil {
+		inner, err = c.inner.QueryContext(ctx, query, args)
+		c.led(call)
+	}
 	if err != nil {
 		return nil, c.result(ctx, call, err)
 	}
@@ -179,7 +205,12 @@ func (c *Conn) Prepare(query string) (driver.Stmt, error) {
 func (c *Conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, error) {
 	call := c.begin()
 	call.Harmless = true
-	inner, err := c.inner.PrepareContext(ctx, query)
+	err := c.lead(ctx, &call, true)
+	var inner driver.Stmt
+	if err == nil {
+		inner, err = c.inner.PrepareContext(ctx, query)
+		c.led(call)
+	}
 	if err = c.result(ctx, call, err); err != nil {
 		return nil, err
 	}
@@ -194,13 +225,21 @@ type stmt struct {
 
 func (s *stmt) Close() error {
 	call := s.conn.begin()
+	err := s.conn.lead(context.Background(), &call, false)
 	call.Harmless = true
-	return s.conn.result(context.Background(), call, s.Stmt.Close())
+	if err == nil {
+		err = s.Stmt.Close()
+	}
+	return s.conn.result(context.Background(), call, err)
 }
 
 func (s *stmt) ExecContext(ctx context.Context, args []driver.NamedValue) (driver.Result, error) {
 	call := s.conn.begin()
-	res, err := s.Stmt.ExecContext(ctx, args)
+	err := s.conn.lead(ctx, &call, false)
+	var res driver.Result
+	if err == nil {
+		res, err = s.Stmt.ExecContext(ctx, args)
+	}
 	if err = s.conn.result(ctx, call, err); err != nil {
 		return nil, err
 	}
@@ -209,7 +248,11 @@ func (s *stmt) ExecContext(ctx context.Context, args []driver.NamedValue) (drive
 
 func (s *stmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driver.Rows, error) {
 	call := s.conn.begin()
-	inner, err := s.Stmt.QueryContext(ctx, args)
+	err := s.conn.lead(ctx, &call, false)
+	var inner driver.Rows
+	if err == nil {
+		inner, err = s.Stmt.QueryContext(ctx, args)
+	}
 	if err != nil {
 		return nil, s.conn.result(ctx, call, err)
 	}

@@ -105,6 +105,8 @@ func (c *Connector) Connect(ctx context.Context) (driver.Conn, error) {
 func (c *Connector) connect(ctx context.Context, check bool) (*Conn, error) {
 	config, asked := *c.config, time.Now()
 	watcher := &watcher{}
+	answers := &answers{}
+	config.BuildFrontend = answers.build
 	watcher.link = pgxlink.Attach(&config.Config, func(*pgxlink.Link) ctxwatch.Handler { return watcher })
 	// A host that refuses the setting must not have another of several tried.
 	several := pgxlink.SeveralHosts(c.config)
@@ -124,6 +126,7 @@ func (c *Connector) connect(ctx context.Context, check bool) (*Conn, error) {
 		link:      watcher.link,
 		asked:     asked,
 		watcher:   watcher,
+		answers:   answers,
 	}
 	conn.link.Established(conn.pg)
 	conn.socket = conn.link.Socket

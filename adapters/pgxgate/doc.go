@@ -71,6 +71,7 @@
 //     connection asks its server again before it is used again. pgx by itself
 //     asks only when it connects.
 //   - A transaction whose context ends is rolled back, and its connection kept.
+//   - BEGIN of a unit of package session is sent with its first statement.
 //   - A connection that comes back inside a transaction is closed at once.
 //   - An attempt to connect ends after [DefaultConnectTimeout].
 //

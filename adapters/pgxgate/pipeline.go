@@ -1,15 +1,12 @@
 package pgxgate
 
 import (
-	"cmp"
 	"context"
 	"database/sql/driver"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -61,16 +58,24 @@ func (d *described) forget(query string) {
 // describes or does neither, as the connection's default_query_exec_mode says.
 // It encodes arguments and decodes results as pgx does for database/sql.
 //
-// The server's answers are read while statements are still being sent, if both
-// are too much for the buffers on the way: pgx keeps them in memory then.
+// A pipeline of more than a megabyte takes one round trip for each: the rest is
+// encoded and sent when the results of what was sent are read, so no more than
+// that is in memory. If the server's answers to one megabyte do not fit into the
+// buffers on the way while it is being sent, pgx keeps them in memory.
 func (c *Conn) SendPipeline(ctx context.Context, p poolgate.Pipeline) (poolgate.PipelineResults, error) {
 	if err := c.CanPipeline(); err != nil {
 		return nil, err
 	}
 	r := &pipelineResults{conn: c, ctx: ctx, call: c.begin(), statements: p.Statements}
+	if err := c.lead(ctx, &r.call, false); err != nil {
+		return nil, c.result(ctx, r.call, err)
+	}
 	r.call.Harmless = p.Harmless
 	r.pipeline = c.pg.StartPipeline(ctx)
 	if err := r.prepare(); err != nil {
+		return nil, r.fail(err)
+	}
+	if err := r.encode(); err != nil {
 		return nil, r.fail(err)
 	}
 	if err := r.send(); err != nil {
@@ -79,6 +84,10 @@ func (c *Conn) SendPipeline(ctx context.Context, p poolgate.Pipeline) (poolgate.
 	return r, nil
 }
 
+// window is how many bytes are sent until the answers to them are read, unless a
+// single statement has more.
+const window = 1 << 20
+
 // pipelineResults are what a pipeline returns. One goroutine uses them.
 type pipelineResults struct {
 	conn       *Conn
@@ -86,8 +95,12 @@ type pipelineResults struct {
 	call       socket.Call
 	pipeline   *pgconn.Pipeline
 	statements []poolgate.PipelineStatement
-	next       int
-	err        error // the first
+	encoded    []pgx.ExtendedQueryBuilder // of the statements that are sent next
+	sent       int                        // how many statements were sent
+	synced     bool                       // and a Sync after the last
+	next       int                        // the statement whose result is read next
+	err        error                      // the first
+	undo       bool                       // what was sent must not be committed
 	closed     bool
 }
 
@@ -118,17 +131,42 @@ func (r *pipelineResults) prepare() error {
 	if len(fresh) == 0 {
 		return nil
 	}
-	retired := d.retired
-	d.retired = nil
-	for _, name := range retired {
+	for _, name := range d.retired {
 		r.pipeline.SendDeallocate(name)
 	}
-	if len(retired) > 0 {
-		r.pipeline.SendPipelineSync()
+	retired := len(d.retired) > 0
+	if retired {
+		r.pipeline.SendPipelineSync() // which travels with what is sent next
 	}
+	d.retired = nil
+	var refused error
+	for len(fresh) > 0 {
+		n := 1 // of them are a window
+		for size := len(r.statements[fresh[0]].Query); n < len(fresh); n++ {
+			if size += len(r.statements[fresh[n]].Query); size > window {
+				break
+			}
+		}
+		err := r.describe(fresh[:n], retired)
+		retired = false
+		if _, ok := errors.AsType[*poolgate.PipelineError](err); err != nil && !ok {
+			return err
+		}
+		if refused == nil {
+			refused = err
+		}
+		fresh = fresh[n:]
+	}
+	return refused
+}
+
+// describe prepares the statements of these indices, in one round trip. If
+// something else was sent before them, it reads the answer to that too.
+func (r *pipelineResults) describe(fresh []int, more bool) error {
+	d := &r.conn.described
 	names := make([]string, len(fresh))
 	for n, i := range fresh {
-		if mode == pgx.QueryExecModeCacheStatement {
+		if r.conn.connector.config.DefaultQueryExecMode == pgx.QueryExecModeCacheStatement {
 			d.named++
 			names[n] = "poolgate_pipeline_" + strconv.Itoa(d.named)
 		}
@@ -138,7 +176,7 @@ func (r *pipelineResults) prepare() error {
 	if err := r.pipeline.Flush(); err != nil {
 		return err
 	}
-	if len(retired) > 0 {
+	if more {
 		if err := r.skip(); err != nil {
 			return err
 		}
@@ -189,22 +227,69 @@ func isServers(err error) bool {
 	return ok
 }
 
-// send sends the statements. It encodes all arguments before, so that nothing
-// was sent if one cannot be encoded.
-func (r *pipelineResults) send() error {
-	types := r.conn.inner.Conn().TypeMap()
-	builders := make([]pgx.ExtendedQueryBuilder, len(r.statements))
-	for i, s := range r.statements {
-		args := make([]any, len(s.Args))
-		for n, arg := range s.Args {
-			args[n] = arg.Value
-		}
-		if err := builders[i].Build(types, r.conn.described.byQuery[s.Query], args); err != nil {
+// encode encodes all arguments, so that nothing is sent if one cannot be
+// encoded. It keeps what the first window has room for.
+func (r *pipelineResults) encode() error {
+	r.encoded = make([]pgx.ExtendedQueryBuilder, 0, len(r.statements))
+	size := 0
+	for i := range r.statements {
+		b, err := r.build(i)
+		if err != nil {
 			return &poolgate.PipelineError{Index: i, Err: err}
 		}
+		if size += r.size(i, &b); size <= window {
+			r.encoded = append(r.encoded, b)
+		}
 	}
-	for i, s := range r.statements {
-		b := &builders[i]
+	return nil
+}
+
+// build encodes the arguments of statement i.
+func (r *pipelineResults) build(i int) (b pgx.ExtendedQueryBuilder, err error) {
+	s := &r.statements[i]
+	args := make([]any, len(s.Args))
+	for n, arg := range s.Args {
+		args[n] = arg.Value
+	}
+	err = b.Build(r.conn.inner.Conn().TypeMap(), r.conn.described.byQuery[s.Query], args)
+	return b, err
+}
+
+// size returns about how many bytes are sent for statement i.
+func (r *pipelineResults) size(i int, b *pgx.ExtendedQueryBuilder) int {
+	n := 64
+	if sd := r.conn.described.byQuery[r.statements[i].Query]; sd == nil || sd.Name == "" {
+		n += len(r.statements[i].Query)
+	}
+	for _, v := range b.ParamValues {
+		n += len(v)
+	}
+	return n
+}
+
+// send sends as many statements as a window has room for, and at least one.
+func (r *pipelineResults) send() error {
+	if r.sent > 0 && r.ctx.Err() != nil {
+		r.undo = true
+		return r.ctx.Err()
+	}
+	for size := 0; r.sent < len(r.statements); r.sent++ {
+		if len(r.encoded) == 0 {
+			b, err := r.build(r.sent)
+			if err != nil { // it could be encoded before
+				r.undo = true
+				return err
+			}
+			r.encoded = append(r.encoded, b)
+		}
+		b := &r.encoded[0]
+		n := r.size(r.sent, b)
+		if size > 0 && size+n > window {
+			r.pipeline.SendFlushRequest()
+			return r.pipeline.Flush()
+		}
+		size += n
+		s := &r.statements[r.sent]
 		switch sd := r.conn.described.byQuery[s.Query]; {
 		case sd == nil || s.Control:
 			r.pipeline.SendQueryParams(s.Query, b.ParamValues, nil, b.ParamFormats, nil)
@@ -213,7 +298,10 @@ func (r *pipelineResults) send() error {
 		default:
 			r.pipeline.SendQueryStatement(sd, b.ParamValues, b.ParamFormats, resultFormats(sd))
 		}
+		*b = pgx.ExtendedQueryBuilder{} // for the garbage collector
+		r.encoded = r.encoded[1:]
 	}
+	r.synced = true
 	return r.pipeline.Sync()
 }
 
@@ -238,6 +326,11 @@ func (r *pipelineResults) result() (*pgconn.ResultReader, error) {
 		return nil, r.err
 	case r.closed || r.next == len(r.statements):
 		return nil, errors.New("pgxgate: the pipeline has no more results")
+	}
+	if r.next == r.sent {
+		if err := r.send(); err != nil {
+			return nil, r.note(err)
+		}
 	}
 	r.next++
 	result, err := r.pipeline.GetResults()
@@ -300,11 +393,26 @@ func (r *pipelineResults) Close() error {
 	if r.closed {
 		return r.err
 	}
+	for r.err == nil && !r.synced {
+		r.Exec()
+	}
 	r.closed = true
-	err := r.pipeline.Close()
+	var err error
+	if !r.synced && !r.conn.pg.IsClosed() {
+		if r.undo {
+			r.pipeline.SendQueryParams(failing, nil, nil, nil, nil)
+		}
+		err = r.pipeline.Sync()
+	}
+	if closed := r.pipeline.Close(); err == nil {
+		err = closed
+	}
 	r.conn.watcher.end()
 	return r.note(err)
 }
+
+// failing is a statement that fails, so that those before it are undone.
+const failing = "ROLLBACK TO SAVEPOINT poolgate_given_up"
 
 // fail ends a pipeline of which nothing was executed.
 func (r *pipelineResults) fail(err error) error {
@@ -319,109 +427,4 @@ func (r *pipelineResults) fail(err error) error {
 		return &poolgate.PipelineError{Index: refused.Index, Err: err}
 	}
 	return err
-}
-
-// pipelineRows are the rows of a statement in a pipeline, with the values that
-// pgx has for database/sql.
-type pipelineRows struct {
-	results *pipelineResults
-	reader  *pgconn.ResultReader
-	fields  []pgconn.FieldDescription
-	codecs  []pgtype.Codec
-	ahead   bool // NextRow was called already, and returned more
-	more    bool
-	closed  bool
-	err     error // of the server or the connection, once they are closed
-}
-
-func (r *pipelineRows) Columns() []string {
-	names := make([]string, len(r.fields))
-	for i, f := range r.fields {
-		names[i] = f.Name
-	}
-	return names
-}
-
-// ColumnTypeDatabaseTypeName returns the name of the column's type, or its OID if
-// pgx does not know it.
-func (r *pipelineRows) ColumnTypeDatabaseTypeName(i int) string {
-	oid := r.fields[i].DataTypeOID
-	if t, ok := r.results.conn.inner.Conn().TypeMap().TypeForOID(oid); ok {
-		return strings.ToUpper(t.Name)
-	}
-	return strconv.FormatUint(uint64(oid), 10)
-}
-
-func (r *pipelineRows) Next(dest []driver.Value) error {
-	if err := r.advance(); err != nil {
-		return err
-	}
-	for i := range r.fields {
-		var err error
-		if dest[i], err = r.value(i); err != nil {
-			return fmt.Errorf("convert field %d failed: %w", i, err)
-		}
-	}
-	return nil
-}
-
-// advance goes to the next row, or returns io.EOF.
-func (r *pipelineRows) advance() error {
-	if r.closed {
-		return cmp.Or(r.err, io.EOF)
-	}
-	if !r.ahead {
-		r.more = r.reader.NextRow()
-	}
-	r.ahead = false
-	if !r.more {
-		return cmp.Or(r.Close(), io.EOF)
-	}
-	return nil
-}
-
-// value returns what database/sql gets for a column of the row.
-func (r *pipelineRows) value(i int) (driver.Value, error) {
-	types := r.results.conn.inner.Conn().TypeMap()
-	if r.codecs == nil {
-		r.codecs = codecs(types, r.fields)
-	}
-	switch src := r.reader.Values()[i]; {
-	case src == nil:
-		return nil, nil
-	case r.codecs[i] == nil:
-		return string(src), nil
-	default:
-		return r.codecs[i].DecodeDatabaseSQLValue(types, r.fields[i].DataTypeOID, r.fields[i].Format, src)
-	}
-}
-
-// codecs returns what decodes each column: nil where the text of the value is
-// what database/sql gets.
-func codecs(types *pgtype.Map, fields []pgconn.FieldDescription) []pgtype.Codec {
-	all := make([]pgtype.Codec, len(fields))
-	for i, f := range fields {
-		switch f.DataTypeOID {
-		case pgtype.BoolOID, pgtype.ByteaOID, pgtype.CIDOID, pgtype.DateOID, pgtype.Float4OID, pgtype.Float8OID,
-			pgtype.Int2OID, pgtype.Int4OID, pgtype.Int8OID, pgtype.OIDOID, pgtype.TimestampOID, pgtype.TimestamptzOID, pgtype.XIDOID,
-			pgtype.JSONOID, pgtype.JSONBOID, pgtype.XMLOID:
-			if t, ok := types.TypeForOID(f.DataTypeOID); ok {
-				all[i] = t.Codec
-			}
-		}
-	}
-	return all
-}
-
-// Close reads the rows that are left. It returns the error of the statement, if
-// there was one, however often it is called.
-func (r *pipelineRows) Close() error {
-	if r.closed {
-		return r.err
-	}
-	r.closed = true
-	if _, err := r.reader.Close(); err != nil {
-		r.err = r.results.note(err)
-	}
-	return r.err
 }

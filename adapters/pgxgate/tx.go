@@ -5,6 +5,7 @@ import (
 	"database/sql/driver"
 
 	"github.com/poolgate/poolgate/adapters/internal/socket"
+	"github.com/poolgate/poolgate/internal/operation"
 )
 
 // Begin is there because driver.Conn wants it; database/sql calls BeginTx.
@@ -17,10 +18,8 @@ func (c *Conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, e
 	if err := ctx.Err(); err != nil {
 		return nil, err // pgx would give the connection up
 	}
-	call := c.begin()
-	call.Harmless = true
-	inner, err := c.inner.BeginTx(ctx, opts)
-	if err = c.result(ctx, call, err); err != nil {
+	inner, err := c.beginTx(ctx, opts)
+	if err != nil {
 		return nil, err
 	}
 	t := &tx{Tx: inner, conn: c, ctx: ctx, unwatch: func() bool { return true }}
@@ -28,6 +27,18 @@ func (c *Conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, e
 		t.unwatch = context.AfterFunc(ctx, c.watcher.interrupt)
 	}
 	return t, nil
+}
+
+func (c *Conn) beginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, error) {
+	if query := beginQuery(opts); query != "" && c.defers(ctx, operation.Begin) {
+		c.deferred.queries = append(c.deferred.queries, query)
+		c.late = &deferredTx{conn: c, ctx: ctx}
+		return c.late, nil
+	}
+	call := c.begin()
+	call.Harmless = true
+	inner, err := c.inner.BeginTx(ctx, opts)
+	return inner, c.result(ctx, call, err)
 }
 
 // A tx is pgx's transaction. The end of its context also ends what runs in it
@@ -56,6 +67,11 @@ func (t *tx) Rollback() error {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.ctx), socket.Patience)
 	defer cancel()
-	_, err := t.conn.inner.ExecContext(ctx, "rollback", nil)
+	var err error
+	if late, ok := t.Tx.(*deferredTx); ok {
+		err = late.rollback(ctx)
+	} else {
+		_, err = t.conn.inner.ExecContext(ctx, "rollback", nil)
+	}
 	return t.conn.result(ctx, call, err)
 }

@@ -77,6 +77,21 @@
 // than five seconds is cut off, if the driver can do that. A COMMIT is cut off five
 // seconds after the end of the unit's context.
 //
+// # Round trips
+//
+// A transaction takes two round trips more than its statements, for BEGIN and
+// COMMIT, and a nested Run two, for its savepoint. With pgxgate, BEGIN travels
+// with the first statement, so that a unit takes only one more. So do the
+// savepoint of a nested Run, and its release unless the Run is the last, or one of
+// its statements may have failed unnoticed, as one whose rows were read may. That
+// holds for all statements but an Exec without arguments, which can be several in
+// one text, and of which pgx has the server parse each by itself. The statements
+// of hooks are statements like all others.
+//
+// Nothing else changes: the server skips a statement whose BEGIN or SAVEPOINT
+// fails, and the statement has that error. Statements, hooks and COMMIT follow one
+// another as they did, since each may depend on what the one before has returned.
+//
 // # Libraries
 //
 // The code that sqlc generates, and bun's queries, take what [DB] returns. For

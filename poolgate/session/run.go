@@ -93,8 +93,8 @@ func (c Config) check() error {
 // savepoints. Use the context passed to fn, not one from outside.
 //
 // A unit costs about 3 µs more than a transaction written by hand, see
-// BenchmarkUnit, and a nested Run two round trips for each database that it
-// uses.
+// BenchmarkUnit, and a nested Run up to two round trips for each database that it
+// uses, see "Round trips" above.
 func Run(ctx context.Context, fn func(context.Context) error) error {
 	return Config{}.Run(ctx, fn)
 }

@@ -22,7 +22,11 @@ func (s *statements) ExecContext(ctx context.Context, query string, args ...any)
 		return nil, err
 	}
 	defer t.release()
-	result, err := t.tx.ExecContext(ctx, query, args...)
+	var result sql.Result
+	err = t.try(ctx, func() (err error) {
+		result, err = t.tx.ExecContext(ctx, query, args...)
+		return err
+	})
 	t.saw(err)
 	return result, err
 }
@@ -34,7 +38,11 @@ func (s *statements) PrepareContext(ctx context.Context, query string) (*sql.Stm
 	}
 	defer t.release()
 	t.prepared = true
-	stmt, err := t.tx.PrepareContext(ctx, query)
+	var stmt *sql.Stmt
+	err = t.try(ctx, func() (err error) {
+		stmt, err = t.tx.PrepareContext(ctx, query)
+		return err
+	})
 	t.saw(err)
 	return stmt, err
 }
@@ -54,8 +62,15 @@ func (s *statements) QueryRowContext(ctx context.Context, query string, args ...
 		return failedRow(err)
 	}
 	defer t.release()
-	row := t.tx.QueryRowContext(ctx, query, args...)
-	t.saw(row.Err())
+	var row *sql.Row
+	err = t.try(ctx, func() error {
+		row = t.tx.QueryRowContext(ctx, query, args...)
+		return row.Err()
+	})
+	if row.Err() != err { // the transaction could not be begun once more
+		return failedRow(err)
+	}
+	t.saw(err)
 	t.unsure = true // Scan may meet an error of the server
 	return row
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/petermattis/goid"
 
+	"github.com/poolgate/poolgate/internal/operation"
 	"github.com/poolgate/poolgate/internal/sqlstate"
 	"github.com/poolgate/poolgate/poolgate/gate"
 )
@@ -105,7 +106,7 @@ func (t *transaction) release() {
 // begin begins the transaction. It waits no longer than ctx allows.
 func (t *transaction) begin(ctx context.Context) error {
 	waiting := context.AfterFunc(ctx, t.cancel)
-	tx, err := t.db.BeginTx(t.ctx, &t.options)
+	tx, err := t.db.BeginTx(operation.Deferred(t.ctx, operation.Begin), &t.options)
 	inTime := waiting()
 	if err == nil {
 		if inTime && t.begun(tx) {
@@ -166,7 +167,8 @@ func (t *transaction) begun(tx *sql.Tx) bool {
 // savepoints sets the missing savepoints of the nested Runs up to depth.
 func (t *transaction) savepoints(ctx context.Context, depth int) error {
 	for t.depth < depth {
-		if _, err := t.tx.ExecContext(ctx, fmt.Sprintf("SAVEPOINT poolgate_%d", t.depth+1)); err != nil {
+		savepoint := fmt.Sprintf("SAVEPOINT poolgate_%d", t.depth+1)
+		if _, err := t.tx.ExecContext(operation.Deferred(ctx, savepoint), savepoint); err != nil {
 			t.saw(err)
 			return err
 		}
@@ -200,12 +202,40 @@ func (t *transaction) leave(ctx context.Context, depth int, undo bool) error {
 		}
 		t.failed = nil
 	}
-	_, err := t.tx.ExecContext(ctx, "RELEASE SAVEPOINT "+name)
+	release := "RELEASE SAVEPOINT " + name
+	if undo || !t.unsure && t.failed == nil { // it cannot fail
+		ctx = operation.Deferred(ctx, release)
+	}
+	_, err := t.tx.ExecContext(ctx, release)
 	t.saw(err)
 	if err != nil {
 		return fmt.Errorf("session: ending a nested Run: %w", err)
 	}
 	return nil
+}
+
+// try makes a call that sends a statement. BEGIN may be sent with the first one of
+// the transaction, and that may find that its connection is dead before anything
+// was sent: then try begins the transaction once more, on another.
+func (t *transaction) try(ctx context.Context, statement func() error) error {
+	for tries := 1; ; tries++ {
+		err := statement()
+		if tries == 3 || !errors.Is(err, operation.ErrUnsent) {
+			return err
+		}
+		t.tx.Rollback() // gives the connection up
+		t.unit.mu.Lock()
+		t.tx = nil
+		t.unit.mu.Unlock()
+		depth := t.depth
+		t.depth = t.base
+		if err = t.begin(ctx); err == nil {
+			err = t.savepoints(ctx, depth)
+		}
+		if err != nil {
+			return err
+		}
+	}
 }
 
 // saw notes, from the error of a statement that has ended, whether the
@@ -284,7 +314,11 @@ func (t *transaction) finish() {
 // returned, whatever ctx its caller has chosen.
 func (t *transaction) query(ctx context.Context, query string, args []any) (*sql.Rows, error) {
 	ctx, cancel := context.WithCancel(ctx)
-	rows, err := t.tx.QueryContext(ctx, query, args...)
+	var rows *sql.Rows
+	err := t.try(ctx, func() (err error) {
+		rows, err = t.tx.QueryContext(ctx, query, args...)
+		return err
+	})
 	t.saw(err)
 	if err != nil {
 		cancel()
