@@ -8,8 +8,9 @@ import "fmt"
 const DefaultLimit = 32
 
 // DefaultBatch is the maximum number of statements that a [Pipelined] gather
-// sends at once if [Options.Limit] is zero. It bounds the memory for what is sent
-// and the goroutines that wait for it.
+// sends at once if [Options.Limit] is zero. It bounds the goroutines that wait for
+// their results. What is sent at once is bounded by the driver: pgxgate sends no
+// more than a megabyte, if one statement does not have more.
 const DefaultBatch = 256
 
 // Consistency says what the statements of a gather see of one another and of
@@ -49,9 +50,9 @@ const (
 	// that order. Most of them arrive when the last statement was executed.
 	//
 	// A function runs up to its first statement, and waits until all others
-	// have come as far; only then the gather takes its permit. It gets its result when the statements before it have
-	// ended. Its next statement goes with the next round trip. It cannot prepare
-	// statements, nor have two under way at once.
+	// have come as far; only then the gather takes its permit. It gets its result
+	// when the statements before it have ended. Its next statement goes with the
+	// next round trip. It cannot prepare statements, nor have two under way at once.
 	//
 	// Since the statements are sent together, one that is new to its connection
 	// cannot refer to a table that one before it creates; and if the context of

@@ -8,7 +8,7 @@ import (
 	"github.com/poolgate/poolgate/poolgate/session"
 )
 
-// A Statement is a part of a gather: one of Query, One, Exec and Discard, or any
+// A Statement is a part of a gather: one of Query, One, LoadMany, Exec and Discard, or any
 // function that works on db, such as one that sqlc generates:
 //
 //	func(ctx context.Context, db session.DBTX) (err error) {
@@ -44,6 +44,20 @@ func One[T any](into *T, query string, args ...any) Statement {
 		only, err := rows.One[T](ctx, direct(db), query, args...)
 		if err == nil {
 			*into = only
+		}
+		return err
+	}
+}
+
+// LoadMany returns a statement that loads the children of many parents into
+// *into, as rows.LoadMany does: (*into)[i] are those of parents[i]. Several of
+// them, one for each relation of the parents, take one round trip in a
+// [Pipelined] gather. If it fails, *into does not change.
+func LoadMany[P, C any, K comparable](into *[][]C, parents []P, key func(P) K, parent func(C) K, query string, args ...any) Statement {
+	return func(ctx context.Context, db session.DBTX) error {
+		children, err := rows.LoadMany(ctx, direct(db), parents, key, parent, query, args...)
+		if err == nil {
+			*into = children
 		}
 		return err
 	}

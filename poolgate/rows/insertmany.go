@@ -53,7 +53,8 @@ var (
 // that does not fit into its field of Out. The rows are in memory as text, one
 // array per column, so the limit of 65,535 parameters does not apply; one array
 // may have up to a gigabyte. InsertMany first asks the server for the table's
-// columns, which is one more round trip. Without rows it does nothing.
+// columns, which is one more round trip; several InsertMany in one gather that is
+// gather.Pipelined take these two together. Without rows it does nothing.
 func InsertMany[Out, In any](ctx context.Context, q Queryer, table string, in []In, columns ...string) (out []Out, err error) {
 	if len(in) == 0 {
 		return []Out{}, nil

@@ -37,6 +37,9 @@ var ErrUnknownParent = errors.New("rows: a child belongs to none of the parents"
 // spaces, in the trailing zeros of a decimal number, or in the zone of the same
 // clock time is taken, because the database has found it equal.
 //
+// The children of several relations take one round trip with gather.LoadMany,
+// in a gather that is gather.Pipelined.
+//
 // A child that belongs to none of parents is an error, [ErrUnknownParent]. The
 // usual cause is that parent returns the wrong field. Parents with the same key
 // share one slice of children. Without parents there is no query.
