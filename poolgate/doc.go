@@ -8,7 +8,7 @@
 //	rows, err := db.QueryContext(ctx, "SELECT …") // waits for a permit, then takes a connection
 //
 // A [DB] embeds the gated *sql.DB, so that db.DB goes wherever a *sql.DB is
-// wanted: sqlc, sqlx, GORM, bun and ent work on it unchanged.
+// wanted: sqlc, sqlx, GORM, bun, ent, squirrel and goose work on it unchanged.
 //
 // # How long a permit is held
 //

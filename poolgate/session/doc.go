@@ -95,5 +95,6 @@
 // # Libraries
 //
 // The code that sqlc generates, and bun's queries, take what [DB] returns. For
-// GORM and sqlx, docs/gorm.md and docs/sqlx.md have some lines that connect them.
+// GORM, sqlx, ent and squirrel, the pages in docs have some lines that connect
+// them.
 package session
