@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/poolgate/poolgate/poolgate/gate"
@@ -116,6 +117,7 @@ type DB struct {
 	fitting  sync.Mutex  // serializes fit: the last of several sees what all have changed
 	shareEnd *time.Timer // calls fit; nil if there was no share that ends
 
+	onClose   atomic.Pointer[func()] // see OnClose
 	observers observers
 }
 
@@ -233,6 +235,9 @@ func spareLane(inner *sql.DB, limit int) int {
 // close is called when the gated *sql.DB is closed.
 func (db *DB) close() error {
 	db.gate.Close()
+	if f := db.onClose.Load(); f != nil {
+		(*f)()
+	}
 	db.fitting.Lock()
 	db.stopShare()
 	db.fitting.Unlock()
@@ -308,6 +313,17 @@ func (db *DB) SetShare(n int, until time.Time) {
 func (db *DB) stopShare() {
 	if db.shareEnd != nil {
 		db.shareEnd.Stop()
+	}
+}
+
+// OnClose has f called by Close, after admission has stopped and while the DB still
+// has its connections. There is one such function; nil removes it. Package fleet calls
+// it.
+func (db *DB) OnClose(f func()) {
+	if f == nil {
+		db.onClose.Store(nil)
+	} else {
+		db.onClose.Store(&f)
 	}
 }
 

@@ -28,16 +28,25 @@ const (
 )
 
 func describe(name, help string, labels ...string) *prometheus.Desc {
-	return prometheus.NewDesc("poolgate_gate_"+name, help, append([]string{labelPool}, labels...), nil)
+	return prometheus.NewDesc("poolgate_"+name, help, append([]string{labelPool}, labels...), nil)
 }
 
 var (
-	descLimit      = describe("limit", "Permits that may be out at once.")
-	descInFlight   = describe("in_flight", "Permits that are out.", labelClass)
-	descWaiting    = describe("waiting", "Callers that wait for a permit.", labelClass)
-	descOldestWait = describe("oldest_wait_seconds", "How long the longest waiter has waited.", labelClass)
-	descRefusals   = describe("refusals_total", "Callers that the gate has refused, by reason.", labelClass, labelError)
-	descLeaks      = describe("leaks_total", "Permits that were held longer than LeakAfter.", labelClass)
+	descLimit      = describe("gate_limit", "Permits that may be out at once.")
+	descInFlight   = describe("gate_in_flight", "Permits that are out.", labelClass)
+	descWaiting    = describe("gate_waiting", "Callers that wait for a permit.", labelClass)
+	descOldestWait = describe("gate_oldest_wait_seconds", "How long the longest waiter has waited.", labelClass)
+	descRefusals   = describe("gate_refusals_total", "Callers that the gate has refused, by reason.", labelClass, labelError)
+	descLeaks      = describe("gate_leaks_total", "Permits that were held longer than LeakAfter.", labelClass)
+
+	descShare      = describe("fleet_share", "Connections that this member of a fleet may have.")
+	descTarget     = describe("fleet_target", "Connections that would be fair for this member.")
+	descDemand     = describe("fleet_demand", "Connections that this member needs: permits and waiting callers, smoothed.")
+	descBudget     = describe("fleet_budget", "Connections that all members may have together.")
+	descMembers    = describe("fleet_members", "Members that the store knows.")
+	descActive     = describe("fleet_active_members", "Members that need or have connections.")
+	descHeartbeats = describe("fleet_heartbeats_total", "Heartbeats that the store has answered.")
+	descFailures   = describe("fleet_failures_total", "Heartbeats that the store has not answered.")
 
 	descCount = prometheus.NewDesc("db_client_connection_count", "Connections that are open.",
 		[]string{labelPool, "db_client_connection_state"}, nil)
@@ -142,7 +151,8 @@ func (c *Collector) observer(pool string, g *gate.Gate) gate.Observer {
 
 // Describe implements prometheus.Collector.
 func (c *Collector) Describe(descs chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descLimit, descInFlight, descWaiting, descOldestWait, descRefusals, descLeaks} {
+	for _, d := range []*prometheus.Desc{descLimit, descInFlight, descWaiting, descOldestWait, descRefusals, descLeaks,
+		descShare, descTarget, descDemand, descBudget, descMembers, descActive, descHeartbeats, descFailures} {
 		descs <- d
 	}
 	if c.dbs != nil {
@@ -169,8 +179,22 @@ func (c *Collector) Collect(metrics chan<- prometheus.Metric) {
 			connections := db.Stats()
 			gauge(descCount, float64(connections.InUse), pool, "used")
 			gauge(descCount, float64(connections.Idle), pool, "idle")
-			gauge(descMax, float64(s.Limit+s.OutOfBand.Max), pool)
+			most := db.Gate().MostPermits()
+			if s.Share.Held {
+				most = min(most, s.Share.Permits)
+			}
+			gauge(descMax, float64(most), pool)
 			gauge(descPending, float64(s.Waiting), pool)
+		}
+		if f := s.Share; f.Held {
+			gauge(descShare, float64(f.Permits), pool)
+			gauge(descTarget, float64(f.Target), pool)
+			gauge(descDemand, f.Demand, pool)
+			gauge(descBudget, float64(f.Budget), pool)
+			gauge(descMembers, float64(f.Members), pool)
+			gauge(descActive, float64(f.Active), pool)
+			counter(descHeartbeats, f.Heartbeats, pool)
+			counter(descFailures, f.Failures, pool)
 		}
 		gauge(descLimit, float64(s.FoundLimit()), pool)
 		counter(descRefusals, s.UnknownClass, pool, "", gate.ErrUnknownClass.String())

@@ -186,6 +186,33 @@ func TestDBs(t *testing.T) {
 	}
 }
 
+// A member of a fleet shows its share, and others show nothing of one.
+func TestFleet(t *testing.T) {
+	db, err := poolgate.OpenDB(nothing{}, poolgate.Config{Gate: gate.Config{Limit: 8}})
+	must(t, err)
+	defer db.Close()
+	c := promgate.NewDB(map[string]*poolgate.DB{"orders": db})
+	defer c.Close()
+	registry := prometheus.NewPedanticRegistry()
+	must(t, registry.Register(c))
+	if page := scrape(registry); strings.Contains(page, "poolgate_fleet") {
+		t.Errorf("without a fleet there is\n%s", page)
+	}
+	db.SetShare(5, time.Time{})
+	db.Gate().ReportFleet(gate.FleetStats{Budget: 40, Target: 6, Demand: 2.5, Members: 7, Active: 3, Heartbeats: 11, Failures: 2})
+	page := scrape(registry)
+	for name, want := range map[string]string{
+		"poolgate_fleet_share": "5", "poolgate_fleet_target": "6", "poolgate_fleet_demand": "2.5", "poolgate_fleet_budget": "40",
+		"poolgate_fleet_members": "7", "poolgate_fleet_active_members": "3",
+		"poolgate_fleet_heartbeats_total": "11", "poolgate_fleet_failures_total": "2",
+		"db_client_connection_max": "5", "poolgate_gate_limit": "4",
+	} {
+		if line := name + `{db_client_connection_pool_name="orders"} ` + want + "\n"; !strings.Contains(page, line) {
+			t.Errorf("there is no %s in\n%s", line, page)
+		}
+	}
+}
+
 func TestANilGatePanics(t *testing.T) {
 	defer func() {
 		if p := fmt.Sprint(recover()); !strings.Contains(p, `"orders"`) {

@@ -16,6 +16,7 @@ import (
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 
+	"github.com/poolgate/poolgate/poolgate/fleet"
 	"github.com/poolgate/poolgate/poolgate/gate"
 	"github.com/poolgate/poolgate/poolgate/gather"
 	"github.com/poolgate/poolgate/poolgate/session"
@@ -167,6 +168,12 @@ func (f *fixture) everything() {
 		must(t, stmt.Close())
 	})
 
+	// a member of a fleet
+	member, err := fleet.Join(t.Context(), f.DB, fleet.Config{Name: "orders", Budget: 5})
+	must(t, err)
+	eventually(t, "a heartbeat is answered", func() bool { return member.Stats().Heartbeats > 0 })
+	must(t, member.Leave(t.Context()))
+
 	// a server that is not there
 	away := newFixture(t, f.Driver, "postgres://me:secret@127.0.0.1:1/none?sslmode=disable", gate.Config{Limit: 1})
 	defer away.Close()
@@ -190,6 +197,11 @@ func instrument(m metricdata.Metrics) (name string, keys map[string]bool) {
 			add(p.Attributes)
 		}
 	case metricdata.Gauge[float64]:
+		name = "gauge"
+		for _, p := range data.DataPoints {
+			add(p.Attributes)
+		}
+	case metricdata.Gauge[int64]:
 		name = "gauge"
 		for _, p := range data.DataPoints {
 			add(p.Attributes)

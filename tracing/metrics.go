@@ -51,6 +51,7 @@ type metrics struct {
 	waitTime   metric.Float64Histogram
 	holdTime   metric.Float64Histogram
 	between    metric.Float64Histogram
+	fleet      fleetMetrics
 
 	registration metric.Registration
 }
@@ -79,7 +80,7 @@ func newMetrics(db *poolgate.DB, s *settings) (*metrics, error) {
 // make makes the instruments. The gate's limit is the most connections that are in
 // use at once, so it is the pool's maximum.
 func (m *metrics) make(meter metric.Meter) error {
-	var errs [15]error
+	var errs [16]error
 	m.count, errs[0] = dbconv.NewClientConnectionCountObservable(meter)
 	m.max, errs[1] = dbconv.NewClientConnectionMaxObservable(meter)
 	m.pending, errs[2] = dbconv.NewClientConnectionPendingRequestsObservable(meter)
@@ -105,12 +106,13 @@ func (m *metrics) make(meter metric.Meter) error {
 		metric.WithUnit("s"), metric.WithDescription("Time for which a permit was held."))
 	m.between, errs[14] = meter.Float64Histogram("poolgate.lease.between_calls", buckets,
 		metric.WithUnit("s"), metric.WithDescription("Time for which a connection was held with no call to the driver under way: between statements, and while rows are read."))
+	m.fleet, errs[15] = newFleetMetrics(meter)
 	if err := errors.Join(errs[:]...); err != nil {
 		return err
 	}
 	var err error
-	m.registration, err = meter.RegisterCallback(m.observe, m.count.Inst(), m.max.Inst(), m.pending.Inst(),
-		m.limit, m.inFlight, m.waiting, m.oldestWait, m.refusals, m.leaks)
+	m.registration, err = meter.RegisterCallback(m.observe, append(m.fleet.instruments(), m.count.Inst(), m.max.Inst(), m.pending.Inst(),
+		m.limit, m.inFlight, m.waiting, m.oldestWait, m.refusals, m.leaks)...)
 	return err
 }
 
@@ -124,7 +126,12 @@ func (m *metrics) observe(_ context.Context, o metric.Observer) error {
 	pool, g := m.db.Stats(), m.db.Gate().Stats()
 	o.ObserveInt64(m.count.Inst(), int64(pool.InUse), m.used)
 	o.ObserveInt64(m.count.Inst(), int64(pool.Idle), m.idle)
-	o.ObserveInt64(m.max.Inst(), int64(m.db.Gate().MostPermits()), m.pool)
+	most := m.db.Gate().MostPermits()
+	if g.Share.Held {
+		most = min(most, g.Share.Permits)
+		m.fleet.observe(o, g.Share, m.pool)
+	}
+	o.ObserveInt64(m.max.Inst(), int64(most), m.pool)
 	o.ObserveInt64(m.pending.Inst(), int64(g.Waiting), m.pool)
 	o.ObserveInt64(m.limit, int64(g.FoundLimit()), m.pool)
 	o.ObserveInt64(m.refusals, int64(g.UnknownClass), m.unknownClass)

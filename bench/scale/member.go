@@ -150,7 +150,7 @@ func (a assignment) work(ctx context.Context, out io.Writer) (err error) {
 		s := db.Gate().Stats()
 		r := report{Time: time.Now(), Share: s.Limit, Open: db.Stats().OpenConnections, InFlight: s.InFlight, Waiting: s.Waiting, Left: left}
 		if f != nil {
-			r.Share = f.Stats().Share
+			r.Share = f.Stats().Permits
 		}
 		t.into(&r)
 		return reports.Encode(r)

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/poolgate/poolgate/internal/errortype"
 	"github.com/poolgate/poolgate/internal/goroutines"
 	"github.com/poolgate/poolgate/poolgate/gate"
 )
@@ -213,6 +214,10 @@ func (r *gateReport) notes(now time.Time) []note {
 		add(r.Waiting > 0, "The gate has no share of its fleet's budget now, and admits nobody. Without a fleet the limit would be %d.", s.Without)
 	} else if s != nil && r.Limit < s.Without {
 		add(false, "The limit is bounded by a share of %d of a fleet's budget. Without it the limit would be %d.", s.Permits, s.Without)
+	}
+	if s := r.Share; s != nil && s.LastError != nil {
+		add(true, "The last heartbeat of the fleet has failed (%s). Until one is answered the gate gets nothing more, and it loses its share after 8 to 28 seconds.",
+			errortype.Of(s.LastError))
 	}
 	if full && r.Waiting > 0 && r.Limit > 0 {
 		add(true, "%s, and %s, the longest for %v.", inUse(r.InFlight, r.Limit), number(r.Waiting, "caller waits", "callers wait"), r.OldestWait)

@@ -242,6 +242,13 @@ func TestReport(t *testing.T) {
 		}
 		cancel()
 		waiter.Wait()
+		g.ReportFleet(gate.FleetStats{Budget: 40, Target: 6, Demand: 2.52, Members: 7, Active: 3, Heartbeats: 11})
+		shows(t, h, "/", "budget of 40", "<b>6</b> would be fair, for a demand of 2.5", "<b>7</b> in the fleet, 3 active", "<b>11</b> heartbeats", "<b>0</b> failed")
+		g.ReportFleet(gate.FleetStats{Budget: 40, Failures: 1, LastError: fmt.Errorf("a secret: %w", context.DeadlineExceeded)})
+		shows(t, h, "/", "heartbeat of the fleet has failed (context.DeadlineExceeded)", `<b class="bad">1</b> failed`)
+		if s := tell(t, h, "").Gates[0]; len(s.Notes) != 2 || !s.Notes[1].Alarm {
+			t.Errorf("the notes of a gate whose heartbeats fail are %+v", s.Notes)
+		}
 	})
 
 	inBubble(t, "it says in which state the gate is", func(t *testing.T) {

@@ -51,7 +51,7 @@ func TestFailover(t *testing.T) {
 	shared := func() bool {
 		sum := 0
 		for _, f := range fleets {
-			n := f.Stats().Share
+			n := f.Stats().Permits
 			if n == 0 {
 				return false
 			}
@@ -90,6 +90,26 @@ func TestFailover(t *testing.T) {
 		}
 		return shared()
 	})
+
+	// The standby could have missed members that are alive, so nobody gets anything new.
+	late, err := bothdrivers.All[0].Open(dsn, poolgate.Config{Gate: gate.Config{Limit: 10}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer late.Close()
+	f, err := fleet.Join(ctx, late, fleet.Config{Name: "f", Budget: budget, Min: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "a heartbeat of a member that has joined is answered", func() bool { return f.Stats().Heartbeats > 0 })
+	n, learning := f.Stats().Permits, false
+	if err := late.Ungated().QueryRowContext(ctx, "SELECT tick < learn_until FROM poolgate_fleet.fleet_v1").Scan(&learning); err != nil {
+		t.Fatal(err)
+	}
+	if n > 0 && learning {
+		t.Errorf("a member that has joined after the failover has %d connections", n)
+	}
+	t.Logf("after the failover: %+v, learning: %t", f.Stats(), learning)
 	for i, db := range dbs {
 		if _, err := db.ExecContext(ctx, "SELECT 1"); err != nil {
 			t.Errorf("member %d: %v", i, err)

@@ -30,13 +30,13 @@ package fleet
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"sync"
 	"time"
 
 	"github.com/poolgate/poolgate/poolgate"
+	"github.com/poolgate/poolgate/poolgate/gate"
 )
 
 // Config configures a member of a fleet.
@@ -47,8 +47,15 @@ type Config struct {
 
 	// Budget is how many connections of the server all members may have
 	// together. While members announce different budgets, the lowest holds.
-	// The heartbeats need one connection more for each active member.
+	// The heartbeats need one connection more for each active member. Zero has
+	// Join ask the server how many connections it allows, and take all of them
+	// but Margin: max_connections without those that it reserves, or what the role
+	// or the database has as its CONNECTION LIMIT.
 	Budget int
+
+	// Margin is how many connections are left to others where Budget is zero: to
+	// the heartbeats, migrations, dashboards and psql.
+	Margin int
 
 	// Min is how many connections the member keeps while it has nothing to do.
 	// Zero, the default, costs the others nothing. If all minima exceed the
@@ -75,10 +82,14 @@ func (c Config) withDefaults() (Config, error) {
 	switch {
 	case c.Name == "":
 		return c, errors.New("fleet: Config.Name must not be empty")
-	case c.Budget < 1:
-		return c, fmt.Errorf("fleet: Config.Budget must be at least 1, got %d", c.Budget)
-	case c.Min < 0 || c.Min > c.Budget:
-		return c, fmt.Errorf("fleet: Config.Min must be between 0 and Budget, which is %d, got %d", c.Budget, c.Min)
+	case c.Margin < 0:
+		return c, fmt.Errorf("fleet: Config.Margin must not be negative, got %d", c.Margin)
+	case c.Budget < 0 || c.Budget == 0 && c.Margin == 0:
+		return c, fmt.Errorf("fleet: Config.Budget must be at least 1, or 0 with a Margin of at least 1, got %d", c.Budget)
+	case c.Budget > 0 && c.Margin > 0:
+		return c, errors.New("fleet: Config.Margin is for a Budget of 0, which the server decides")
+	case c.Min < 0:
+		return c, fmt.Errorf("fleet: Config.Min must not be negative, got %d", c.Min)
 	case c.Max < 0 || c.Max > 0 && c.Max < c.Min:
 		return c, fmt.Errorf("fleet: Config.Max must be 0 or at least Min, which is %d, got %d", c.Min, c.Max)
 	case c.Weight < 0:
@@ -90,58 +101,21 @@ func (c Config) withDefaults() (Config, error) {
 	return c, nil
 }
 
-// Stats is what a member knows of its fleet.
-type Stats struct {
-	Share      int     // connections that the member may have now
-	Target     int     // that would be fair
-	Demand     float64 // in flight and waiting, smoothed
-	Members    int     // that have a row in the store, this one included
-	Active     int     // of these, those that need or have something
-	Budget     int     // that holds
-	Heartbeats uint64  // that were answered
-	Failures   uint64  // heartbeats that were not
-	LastError  error   // of the last heartbeat; nil if it was answered
-}
-
-// MarshalJSON returns keys in snake_case, as the gate's statistics have them. It also
-// serves expvar:
-//
-//	expvar.Publish("orders_fleet", expvar.Func(func() any { return f.Stats() }))
-func (s Stats) MarshalJSON() ([]byte, error) {
-	last := ""
-	if s.LastError != nil {
-		last = s.LastError.Error()
-	}
-	return json.Marshal(struct {
-		Share      int     `json:"share"`
-		Target     int     `json:"target"`
-		Demand     float64 `json:"demand"`
-		Members    int     `json:"members"`
-		Active     int     `json:"active"`
-		Budget     int     `json:"budget"`
-		Heartbeats uint64  `json:"heartbeats"`
-		Failures   uint64  `json:"failures"`
-		LastError  string  `json:"last_error,omitempty"`
-	}{s.Share, s.Target, s.Demand, s.Members, s.Active, s.Budget, s.Heartbeats, s.Failures, last})
-}
-
 // A Fleet is the membership of a DB. It is safe for concurrent use.
 type Fleet struct {
 	member *member
 	db     *poolgate.DB
-	end    context.CancelFunc
-	ended  chan struct{}
+	end    context.CancelFunc // ends run
+	ended  chan struct{}      // closed when run has ended
 	leave  sync.Once
 	err    error // of leave
 }
 
-// Join makes db a member of a fleet until Leave. Call that before db.Close: the
-// share of a DB that was closed without it comes back to the others only after 10
-// to 30 seconds. Join returns
-// an error if config is wrong or if the store cannot be reached or created; ctx
-// bounds that alone. The DB admits nobody until its first heartbeat was answered,
-// which is a matter of milliseconds, and up to 30 seconds where the store was
-// empty: rows of members that are alive could be missing.
+// Join makes db a member of a fleet until Leave or db.Close. It returns an error if
+// config is wrong, or if the store or the server that decides the budget cannot be
+// asked; ctx bounds that alone. The DB admits nobody until its first heartbeat was
+// answered, which is a matter of milliseconds, and up to 30 seconds where the store
+// was empty: rows of members that are alive could be missing.
 //
 // The DB's own limit stays in force: the gate lets in as many as both allow. A DB
 // is a member of one fleet at a time. It costs nothing per permit.
@@ -149,6 +123,14 @@ func Join(ctx context.Context, db *poolgate.DB, config Config) (*Fleet, error) {
 	config, err := config.withDefaults()
 	if err != nil {
 		return nil, err
+	}
+	if config.Budget == 0 {
+		if config.Budget, err = serverBudget(ctx, db.Ungated(), config.Margin); err != nil {
+			return nil, err
+		}
+	}
+	if config.Min > config.Budget {
+		return nil, fmt.Errorf("fleet: Config.Min must be at most Budget, which is %d, got %d", config.Budget, config.Min)
 	}
 	if config.Store == nil {
 		if config.Store, err = NewPostgreSQL(ctx, db.Ungated(), config.Name, config.Schema); err != nil {
@@ -165,6 +147,12 @@ func Join(ctx context.Context, db *poolgate.DB, config Config) (*Fleet, error) {
 		default:
 		}
 	})
+	db.OnClose(f.closed)
+	if db.Gate().Stats().Stopped { // perhaps before it could call closed
+		end()
+		db.OnClose(nil)
+		return nil, fmt.Errorf("fleet: %w", gate.ErrClosed)
+	}
 	go func() {
 		defer close(f.ended)
 		f.member.run(ctx)
@@ -174,20 +162,47 @@ func Join(ctx context.Context, db *poolgate.DB, config Config) (*Fleet, error) {
 
 // Leave ends the membership: the DB admits nobody any more, and Leave waits until
 // its connections are closed and then gives the share back to the others. If ctx
-// ends before that it returns ctx.Err(), and the share is given back when its row
-// expires. Later calls return what the first returned.
+// ends before that it returns an error that is ctx.Err(), and the share is given back
+// when its row expires, after 10 to 30 seconds. Later calls return what the first
+// returned.
+//
+// A DB that is closed without it leaves by itself, if nothing is in use within a
+// quarter of a second. Otherwise its row expires.
 func (f *Fleet) Leave(ctx context.Context) error {
-	f.leave.Do(func() {
-		f.end()
-		<-f.ended
-		f.db.Gate().OnWait(nil)
-		f.err = f.member.leave(ctx)
-	})
+	f.leave.Do(func() { f.err = f.quit(ctx) })
 	return f.err
 }
 
-// Stats returns what the member knows of its fleet.
-func (f *Fleet) Stats() Stats { return f.member.snapshot() }
+// closePatience is how long a DB that is closed waits for its connections, and then
+// for the store.
+const closePatience = 250 * time.Millisecond
+
+// closed is called when the DB is closed.
+func (f *Fleet) closed() {
+	ctx, cancel := context.WithTimeout(context.Background(), closePatience)
+	defer cancel()
+	_ = f.quit(ctx) // if it fails, the row expires
+}
+
+// quit stops the heartbeats, and deletes the row when nothing is in use.
+func (f *Fleet) quit(ctx context.Context) error {
+	f.end()
+	select {
+	case <-f.ended:
+	case <-ctx.Done():
+		return fmt.Errorf("fleet: waiting for a heartbeat: %w", ctx.Err())
+	}
+	f.db.Gate().OnWait(nil)
+	err := f.member.leave(ctx)
+	if err == nil {
+		f.db.OnClose(nil)
+	}
+	return err
+}
+
+// Stats returns what the member knows of its fleet: its share, which is Permits, and
+// the others as they were at the last heartbeat. It is that of the gate's statistics.
+func (f *Fleet) Stats() gate.ShareStats { return f.db.Gate().Stats().Share }
 
 // A gatedUser is a DB that uses a share.
 type gatedUser struct{ db *poolgate.DB }
@@ -199,8 +214,9 @@ func (u gatedUser) load() load {
 		inFlight: permits,
 		waiting:  s.Waiting,
 		inUse:    max(permits, u.db.Stats().OpenConnections),
-		stopped:  s.Stopped,
 	}
 }
 
 func (u gatedUser) use(n int, until time.Time) { u.db.SetShare(n, until) }
+
+func (u gatedUser) report(s gate.FleetStats) { u.db.Gate().ReportFleet(s) }

@@ -3,7 +3,6 @@ package fleet_test
 import (
 	"context"
 	"database/sql"
-	"encoding/json"
 	"errors"
 	"strings"
 	"sync"
@@ -91,7 +90,7 @@ func TestJoin(t *testing.T) {
 			})
 			eventually(t, "every member has a share", func() bool {
 				for _, f := range fleets {
-					if f.Stats().Share == 0 {
+					if f.Stats().Permits == 0 {
 						return false
 					}
 				}
@@ -100,10 +99,10 @@ func TestJoin(t *testing.T) {
 			eventually(t, "the shares are about equal, and most of the budget is used", func() bool {
 				sum := 0
 				for _, f := range fleets {
-					if n := f.Stats().Share; n > 4 {
+					if n := f.Stats().Permits; n > 4 {
 						return false
 					}
-					sum += f.Stats().Share
+					sum += f.Stats().Permits
 				}
 				return sum >= budget-2
 			})
@@ -128,7 +127,7 @@ func TestJoin(t *testing.T) {
 					}
 				})
 			}
-			eventually(t, "the last member has nearly all", func() bool { return fleets[2].Stats().Share >= budget-1 })
+			eventually(t, "the last member has nearly all", func() bool { return fleets[2].Stats().Permits >= budget-1 })
 			rest()
 			all.Wait()
 			if err := fleets[2].Leave(ctx); err != nil {
@@ -149,7 +148,7 @@ func TestJoin(t *testing.T) {
 }
 
 // learnt creates the store, and has it know that it has seen all members.
-func learnt(t *testing.T, db *sql.DB) {
+func learnt(t testing.TB, db *sql.DB) {
 	t.Helper()
 	if _, err := db.Exec(fleet.Setup(fleet.DefaultSchema)); err != nil {
 		t.Fatal(err)
@@ -171,20 +170,15 @@ func TestJoinRefuses(t *testing.T) {
 		"Min":    {Name: "f", Budget: 1, Min: 2},
 		"Max":    {Name: "f", Budget: 5, Min: 3, Max: 2},
 		"Weight": {Name: "f", Budget: 1, Weight: -1},
+		"Margin": {Name: "f", Budget: 1, Margin: 1},
 	} {
 		if _, err := fleet.Join(t.Context(), db, config); err == nil || !strings.Contains(err.Error(), "Config."+field) {
 			t.Errorf("the error is %v, want one about %s", err, field)
 		}
 	}
-	if _, err := fleet.Join(t.Context(), db, fleet.Config{Name: "f", Budget: 1}); err == nil {
-		t.Error("a store that cannot be reached is accepted")
-	}
-}
-
-func TestStatsJSON(t *testing.T) {
-	text, err := json.Marshal(fleet.Stats{Share: 3, Demand: 2.5, LastError: errors.New("away")})
-	want := `{"share":3,"target":0,"demand":2.5,"members":0,"active":0,"budget":0,"heartbeats":0,"failures":0,"last_error":"away"}`
-	if err != nil || string(text) != want {
-		t.Errorf("got %s (%v), want %s", text, err, want)
+	for _, config := range []fleet.Config{{Name: "f", Budget: 1}, {Name: "f", Margin: 1}} {
+		if _, err := fleet.Join(t.Context(), db, config); err == nil || !strings.HasPrefix(err.Error(), "fleet: ") {
+			t.Errorf("where the server cannot be reached the error is %v", err)
+		}
 	}
 }

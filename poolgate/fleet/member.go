@@ -4,25 +4,25 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/binary"
+	"fmt"
 	"math"
 	mathrand "math/rand/v2"
 	"sync"
 	"time"
+
+	"github.com/poolgate/poolgate/poolgate/gate"
 )
 
 const (
-	margin       = 2 * time.Second        // by which a lease ends before its row expires
-	edgeInterval = 250 * time.Millisecond // between heartbeats that demand asks for, at least
-	storeTimeout = 2 * time.Second        // of a heartbeat
-	perSecond    = 50                     // heartbeats of a fleet, about
+	margin       = 2 * time.Second // by which a lease ends before its row expires
+	storeTimeout = 2 * time.Second // of a heartbeat
 )
 
 // A load is what a member does with its share.
 type load struct {
-	inFlight int  // permits
-	waiting  int  // callers
-	inUse    int  // connections of the server, idle ones included
-	stopped  bool // the gate is closed
+	inFlight int // permits
+	waiting  int // callers
+	inUse    int // connections of the server, idle ones included
 }
 
 // A user is who uses the share of a member: a DB, or a model of one in a test.
@@ -33,6 +33,9 @@ type user interface {
 	// use has the user use at most n connections, until another call or until
 	// then. It may have more for as long as statements last.
 	use(n int, until time.Time)
+
+	// report is told what the member knows after a heartbeat.
+	report(s gate.FleetStats)
 }
 
 // A member keeps a lease of a part of the budget. It follows the protocol that
@@ -46,7 +49,7 @@ type member struct {
 	config Config
 	store  Store
 	user   user
-	kick   chan struct{} // somebody waits, or the member is to leave
+	kick   chan struct{} // somebody waits
 	key    string
 
 	mu       sync.Mutex // guards what follows
@@ -58,16 +61,17 @@ type member struct {
 	seen     int       // what was needed at the last look
 	demand   float64   // smoothed
 	demandAt time.Time
-	target   int
-	fits     bool // the demands of all fit the budget
+	part         // what is fair; its level is infinite if the demands of all fit the budget
+	looks    int // heartbeats since the level has changed
 	view     View
 	failures int // heartbeats in a row
-	stats    Stats
-	short    int // heartbeats in a row that asked for more than there was
+	stats    gate.FleetStats
+	left     bool // the row was deleted
+	short    int  // heartbeats in a row that asked for more than there was
 }
 
 func newMember(store Store, u user, config Config) *member {
-	return &member{config: config, store: store, user: u, kick: make(chan struct{}, 1), key: newKey(), fits: true}
+	return &member{config: config, store: store, user: u, kick: make(chan struct{}, 1), key: newKey(), part: part{level: math.Inf(1)}}
 }
 
 // newKey returns a random UUID. It is new in each process, so that a process
@@ -97,7 +101,8 @@ func newToken() int64 {
 func (m *member) run(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	var last, due time.Time // of heartbeats; due is zero if only a caller makes one necessary
+	var pace pace
+	var due time.Time // of the next; zero if only a caller makes one necessary
 	for {
 		select {
 		case <-ctx.Done():
@@ -111,16 +116,13 @@ func (m *member) run(ctx context.Context) {
 			if !m.isPressed() {
 				continue
 			}
-			if wait := edgeInterval - time.Since(last); wait > 0 {
-				due = time.Now().Add(wait)
-				timer.Reset(wait)
-				continue
-			}
 		}
-		if l := m.user.load(); l.stopped && l.inUse == 0 {
-			return // the row expires
+		if wait := pace.wait(time.Now()); wait > 0 {
+			due = time.Now().Add(wait)
+			timer.Reset(wait)
+			continue
 		}
-		last = time.Now()
+		pace.spend(time.Now())
 		next := m.beat(ctx)
 		timer.Stop()
 		if next == 0 {
@@ -151,12 +153,12 @@ func (m *member) isPressed() bool {
 func (m *member) mayBeAsked() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return !m.fits && m.limit > m.config.Min
+	return !m.fits() && (m.limit > m.config.Min || m.limit < m.grant)
 }
 
-// hasSurplus reports whether the member has had much more than it needed for two
-// looks while others have too little, so that it should not keep that until the next
-// heartbeat. It is a look, and asks nobody.
+// hasSurplus reports whether others have too little while the member has had much more
+// than it needed for two looks, or has given back what its row still grants. It should
+// not keep that until the next heartbeat. It is a look, and asks nobody.
 func (m *member) hasSurplus() bool {
 	if !m.mayBeAsked() {
 		return false
@@ -167,8 +169,11 @@ func (m *member) hasSurplus() bool {
 	defer m.mu.Unlock()
 	lately := max(needs, m.seen)
 	m.seen = needs
-	return m.limit-max(lately, m.config.Min) > m.limit/4
+	return m.limit-max(lately, m.config.Min) > m.limit/4 || m.grant-max(m.limit, l.inUse) > m.grant/4
 }
+
+// fits reports whether the demands of all fit the budget. It is called with m.mu held.
+func (m *member) fits() bool { return math.IsInf(m.level, 1) }
 
 // effective is the limit that holds now. It is called with m.mu held.
 func (m *member) effective(now time.Time) int {
@@ -181,19 +186,25 @@ func (m *member) effective(now time.Time) int {
 // beat sends a heartbeat and returns in how long the next is due; 0 if only a
 // caller makes it necessary.
 func (m *member) beat(ctx context.Context) (next time.Duration) {
-	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	within, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
-	view, err := m.store.Read(ctx)
-	if err != nil {
-		return m.failed(err)
+	view, err := m.store.Read(within)
+	var h Heartbeat
+	var between time.Duration
+	var sent time.Time
+	var reply Reply
+	if err == nil {
+		h, between = m.prepare(view)
+		sent = time.Now()
+		reply, err = m.store.Write(within, h)
 	}
-	h, interval := m.prepare(view)
-	sent := time.Now()
-	reply, err := m.store.Write(ctx, h)
-	if err != nil {
-		return m.failed(err)
+	switch {
+	case err == nil:
+		return m.answered(h, reply, sent, between)
+	case ctx.Err() != nil:
+		return 0 // the member leaves, and the store did not fail
 	}
-	return m.answered(h, reply, sent, interval)
+	return m.failed(err)
 }
 
 // active returns how many members send heartbeats.
@@ -206,15 +217,6 @@ func active(v View) (n int) {
 	return n
 }
 
-// interval is the time between heartbeats of a fleet of so many active members, and
-// how long a row is good.
-func interval(members int) (between, ttl time.Duration) {
-	h := min(max(float64(members)/perSecond, 1), 10)
-	ttl = time.Duration(max(10, 3*h) * float64(time.Second))
-	h *= 0.9 + 0.2*mathrand.Float64()
-	return time.Duration(h * float64(time.Second)), ttl
-}
-
 // prepare lowers the limit to what is fair, and returns what to tell the store.
 func (m *member) prepare(v View) (Heartbeat, time.Duration) {
 	l := m.user.load()
@@ -223,15 +225,13 @@ func (m *member) prepare(v View) (Heartbeat, time.Duration) {
 	defer m.mu.Unlock()
 	between, ttl := interval(active(v))
 	m.view = v
-	needs := l.inFlight + l.waiting
-	m.smooth(float64(needs), now, between)
-	m.seen = needs
-	budget := m.config.Budget
-	if v.Budget > 0 {
-		budget = min(budget, v.Budget)
-	}
+	m.smooth(l.inFlight+l.waiting, now, between)
 	own := claim{m.demand, float64(m.config.Min), m.config.Weight}
-	m.target, m.fits = fair(v, m.key, own, budget, m.limit)
+	before := m.level
+	m.part = fair(v, m.key, own, m.budget(), m.limit)
+	if hasChanged(before, m.level) {
+		m.looks = 0
+	}
 	if m.config.Max > 0 {
 		m.target = min(m.target, m.config.Max)
 	}
@@ -256,21 +256,19 @@ func (m *member) prepare(v View) (Heartbeat, time.Duration) {
 	}, between
 }
 
-// smooth lets the demand rise at once and fall by half in an interval; in an
-// edgeInterval if others could use what the member does not need. It is called with
-// m.mu held.
-func (m *member) smooth(demand float64, now time.Time, between time.Duration) {
-	if !m.fits {
-		between = edgeInterval
+// smooth lets the demand rise at once and fall by half in an interval. If others could
+// use what the member does not need, it falls at once to what was needed at the last two
+// looks. It is called with m.mu held.
+func (m *member) smooth(needs int, now time.Time, between time.Duration) {
+	before := float64(m.seen)
+	if m.fits() && !m.demandAt.IsZero() {
+		before = m.demand * math.Exp2(-float64(now.Sub(m.demandAt))/float64(between))
+		if before < 0.05 {
+			before = 0
+		}
 	}
-	decayed := m.demand
-	if !m.demandAt.IsZero() {
-		decayed *= math.Exp2(-float64(now.Sub(m.demandAt)) / float64(between))
-	}
-	if decayed < 0.05 {
-		decayed = 0
-	}
-	m.demand, m.demandAt = max(demand, decayed), now
+	m.seen, m.demandAt = needs, now
+	m.demand = max(float64(needs), before)
 }
 
 func (m *member) failed(err error) time.Duration {
@@ -281,8 +279,9 @@ func (m *member) failed(err error) time.Duration {
 	m.stats.LastError = err
 	if now := time.Now(); m.effective(now) == 0 { // the gate knows; its idle connections do not
 		m.limit, m.deadline = 0, time.Time{}
-		m.apply()
 	}
+	m.report()
+	m.apply()
 	between, _ := interval(active(m.view))
 	wait := time.Duration(float64(500*time.Millisecond) * math.Exp2(float64(min(m.failures-1, 10))))
 	wait = min(wait, between/2+500*time.Millisecond)
@@ -300,24 +299,40 @@ func (m *member) answered(h Heartbeat, r Reply, sent time.Time, between time.Dur
 	case Duplicate:
 		m.key, m.tokens = newKey(), nil
 		m.limit, m.grant, m.deadline = 0, 0, time.Time{}
+		m.report()
 		m.apply()
 		return time.Millisecond
 	case Late:
+		m.report()
 		return edgeInterval
 	}
 	m.tokens = []int64{h.Token}
 	m.limit, m.grant = r.Limit, r.Grant
+	m.view.put(Member{h.Key, h.Seq, h.Demand, r.Grant, h.Min, h.Weight, h.Budget})
 	m.deadline = sent.Add(time.Duration(h.Seconds*float64(time.Second)) - margin)
+	m.report()
 	m.apply()
-	switch {
-	case (m.limit < m.target || m.limit == 0) && l.waiting > 0:
-		m.short++
-		return min(between, edgeInterval*time.Duration(1<<min(m.short, 5)))
-	case !m.fits && l.inUse <= m.limit && m.limit < m.grant: // others wait for what is not used any more
-		return edgeInterval
+	if m.turn > 0 {
+		between = min(between, time.Duration(m.turn*float64(time.Second))+edgeInterval)
 	}
-	m.short = 0
-	if m.limit == 0 && m.demand == 0 && l.inUse == 0 && m.config.Min == 0 {
+	lacks := m.limit < m.target && l.waiting > 0
+	switch {
+	case lacks && m.short == 0:
+		m.short, m.looks = 1, 0
+	case lacks:
+		m.short++
+	default:
+		m.short = 0
+	}
+	switch {
+	case lacks || float64(m.target) < m.demand && m.looks < 2: // what the others have told may be old
+		m.looks++
+		looks := m.looks - 1
+		if m.limit == 0 { // before those that have something already
+			looks = min(looks, 2)
+		}
+		return min(between, soon(looks, active(m.view)))
+	case m.limit == 0 && m.demand == 0 && l.inUse == 0 && m.config.Min == 0:
 		return 0
 	}
 	return between
@@ -333,11 +348,24 @@ func (m *member) apply() {
 	m.user.use(n, until)
 }
 
+// report tells the user what is known after a heartbeat, before apply lets callers in
+// who look at it. It gives m.mu up as apply does.
+func (m *member) report() {
+	m.stats.Budget, m.stats.Target, m.stats.Demand = m.budget(), m.target, m.demand
+	m.stats.Granted = m.effective(time.Now())
+	m.stats.Members, m.stats.Active = len(m.view.Members), active(m.view)
+	s := m.stats
+	m.mu.Unlock()
+	defer m.mu.Lock()
+	m.user.report(s)
+}
+
 // leave stops admission, waits until nothing is in use, and gives the share back.
 func (m *member) leave(ctx context.Context) error {
 	m.mu.Lock()
 	m.limit, m.deadline = 0, time.Time{}
 	m.apply()
+	key, left := m.key, m.left
 	m.mu.Unlock()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
@@ -345,27 +373,25 @@ func (m *member) leave(ctx context.Context) error {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return ctx.Err()
+			return fmt.Errorf("fleet: waiting until nothing is in use: %w", ctx.Err())
 		}
 	}
-	return m.store.Leave(ctx, m.name())
-}
-
-func (m *member) name() string {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.key
-}
-
-func (m *member) snapshot() Stats {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	s := m.stats
-	s.Share = m.effective(time.Now())
-	s.Target, s.Demand = m.target, m.demand
-	s.Members, s.Active, s.Budget = len(m.view.Members), active(m.view), m.config.Budget
-	if m.view.Budget > 0 {
-		s.Budget = min(s.Budget, m.view.Budget)
+	if left {
+		return nil
 	}
-	return s
+	if err := m.store.Leave(ctx, key); err != nil {
+		return fmt.Errorf("fleet: giving the share back: %w", err)
+	}
+	m.mu.Lock()
+	m.left = true
+	m.mu.Unlock()
+	return nil
+}
+
+// budget is the lowest that a member announces. It is called with m.mu held.
+func (m *member) budget() int {
+	if m.view.Budget > 0 {
+		return min(m.config.Budget, m.view.Budget)
+	}
+	return m.config.Budget
 }

@@ -20,6 +20,7 @@ type memory struct {
 	step       time.Duration // of its wall clock
 	lose       func() (request, reply bool)
 	delay      func() time.Duration
+	calls      int // of Read and Write
 }
 
 type memoryRow struct {
@@ -32,8 +33,9 @@ func newMemory() *memory { return &memory{rows: map[string]*memoryRow{}} }
 
 var errDown = errors.New("the store is down")
 
-func (s *memory) wait() {
+func (s *memory) wait(calls int) {
 	s.mu.Lock()
+	s.calls += calls
 	delay := s.delay
 	s.mu.Unlock()
 	if delay != nil {
@@ -42,7 +44,7 @@ func (s *memory) wait() {
 }
 
 func (s *memory) Read(ctx context.Context) (View, error) {
-	s.wait()
+	s.wait(1)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.down {
@@ -59,7 +61,7 @@ func (s *memory) Read(ctx context.Context) (View, error) {
 }
 
 func (s *memory) Write(ctx context.Context, h Heartbeat) (Reply, error) {
-	s.wait()
+	s.wait(1)
 	lost, silent := false, false
 	s.mu.Lock()
 	lose := s.lose
@@ -72,7 +74,7 @@ func (s *memory) Write(ctx context.Context, h Heartbeat) (Reply, error) {
 		return Reply{}, context.DeadlineExceeded
 	}
 	r, err := s.write(h)
-	s.wait()
+	s.wait(0)
 	if silent {
 		time.Sleep(storeTimeout)
 		return Reply{}, context.DeadlineExceeded

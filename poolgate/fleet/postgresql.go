@@ -57,13 +57,15 @@ func NewPostgreSQL(ctx context.Context, db *sql.DB, fleet, schema string) (*Post
 	if _, err := s.Read(ctx); err == nil {
 		return s, nil
 	} else if state := sqlstate.Of(err); state != "3F000" && state != "42P01" && state != "42883" {
-		return nil, err
+		return nil, fmt.Errorf("fleet: reading the store: %w", err)
 	}
 	if err := s.create(ctx); err != nil {
 		return nil, fmt.Errorf("%w, and creating it failed: have it created by\n%s\n%w", ErrSetup, Setup(schema), err)
 	}
-	_, err := s.Read(ctx)
-	return s, err
+	if _, err := s.Read(ctx); err != nil {
+		return nil, fmt.Errorf("fleet: reading the store that was created: %w", err)
+	}
+	return s, nil
 }
 
 var identifier = regexp.MustCompile(`^[a-z_][a-z0-9_]{0,40}$`)

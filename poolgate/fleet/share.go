@@ -57,10 +57,24 @@ func fairLevel(claims []claim, budget float64) float64 {
 	return low + (high-low)*(budget-atLow)/(atHigh-atLow)
 }
 
-// fair returns what a member should have of the budget, and whether all demands
-// fit. Fractions of permits go by turns, by the store's clock, so that more
-// members than permits share them.
-func fair(v View, key string, own claim, budget, limit int) (target int, fits bool) {
+// hasChanged reports whether a fair level is another one than before, by a tenth.
+func hasChanged(before, now float64) bool {
+	if math.IsInf(before, 1) || math.IsInf(now, 1) {
+		return before != now
+	}
+	return math.Abs(now-before) > max(now, before)/10
+}
+
+// A part is what is fair for a member.
+type part struct {
+	target int     // connections
+	level  float64 // see fairLevel
+	turn   float64 // seconds until its turn comes or ends; 0 if it needs none
+}
+
+// fair returns what a member should have of the budget. Fractions of permits go by
+// turns of a minute, by the store's clock, where there are more members than permits.
+func fair(v View, key string, own claim, budget, limit int) part {
 	spendable := (1 - reserve) * float64(budget)
 	claims := []claim{own}
 	keys := []string{key}
@@ -85,19 +99,28 @@ func fair(v View, key string, own claim, budget, limit int) (target int, fits bo
 	}
 	level := fairLevel(claims, spendable)
 	x := max(claims[0].min, min(own.demand, own.weight*level))
+	p := part{level: level}
 	if math.IsInf(level, 1) {
-		return int(math.Ceil(x)), true
+		p.target = int(math.Ceil(x))
+		return p
 	}
 	turn := place(keys, claims, level)
-	if x < 1 {
-		turn = math.Mod(turn+v.Tick/60, 1)
+	if 0 < x && x < 1 {
+		turn = math.Mod(turn+v.Tick/turnSeconds, 1)
+		p.turn = (1 - turn) * turnSeconds
+		if x+turn < 1 {
+			p.turn -= x * turnSeconds
+		}
 	}
-	target = int(math.Floor(x + turn))
-	if limit == target+1 && x+turn+hysteresis >= float64(limit) { // no back and forth for a hair
-		target = limit
+	p.target = int(math.Floor(x + turn))
+	if limit == p.target+1 && x+turn+hysteresis >= float64(limit) { // no back and forth for a hair
+		p.target = limit
 	}
-	return target, false
+	return p
 }
+
+// turnSeconds is how long it takes until a member's turn comes again.
+const turnSeconds = 60
 
 // hysteresis is small, since all members together keep as much for each of them
 // out of the reserve.

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/poolgate/poolgate/poolgate/gate"
 )
 
 // A crowd is a fleet in virtual time: members that are the shipped code, on a
@@ -42,6 +44,7 @@ type modelUser struct {
 	done     int
 	first    time.Time // when the first of the present burst got its permit
 	since    time.Time // when the burst began
+	told     gate.FleetStats
 }
 
 func (u *modelUser) load() load {
@@ -63,6 +66,25 @@ func (u *modelUser) use(n int, until time.Time) {
 	u.mu.Unlock()
 	u.c.check()
 	u.admit()
+}
+
+func (u *modelUser) report(s gate.FleetStats) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.told = s
+}
+
+func (u *modelUser) stats() gate.FleetStats {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.told
+}
+
+// share is what the member may use now.
+func (u *modelUser) share() int {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.effective(time.Now())
 }
 
 // admit starts statements while there are permits.
@@ -334,7 +356,9 @@ func TestFaults(t *testing.T) {
 			}
 		}},
 		{"members have one key", func(t *testing.T, c *crowd, lines []*line) {
-			same := c.users[0].m.name()
+			c.users[0].m.mu.Lock()
+			same := c.users[0].m.key
+			c.users[0].m.mu.Unlock()
 			for i, u := range c.users {
 				if i%3 == 0 {
 					u.m.mu.Lock()
@@ -380,7 +404,7 @@ func TestFaults(t *testing.T) {
 					time.Sleep(90 * time.Second)
 					for i, u := range c.users {
 						if u.ctx.Err() == nil && i < members && u.completed() == 0 {
-							t.Errorf("member %d starves: %+v", i, u.m.snapshot())
+							t.Errorf("member %d starves with a share of %d: %+v", i, u.share(), u.stats())
 						}
 					}
 					c.verify()
@@ -429,7 +453,7 @@ func TestCrowd(t *testing.T) {
 				time.Sleep(2 * time.Second)
 				half := c.users[:members/2]
 				for _, u := range half {
-					u.want(400 / len(half) * 2)
+					u.want(max(1, 800/len(half)))
 				}
 				time.Sleep(30 * time.Second)
 				t.Logf("half busy: %d in flight, excess %d", c.inFlight(), c.excess)

@@ -1,6 +1,9 @@
 package fleet
 
-import "context"
+import (
+	"context"
+	"slices"
+)
 
 // A Store is where the members of a fleet find one another. [NewPostgreSQL]
 // returns the usual one. Its methods are safe for concurrent use. The package
@@ -29,6 +32,16 @@ type View struct {
 	Budget  int // the lowest that a member announces; 0 if there is none
 	Tick    float64
 	Members []Member
+}
+
+// put replaces the row of a member, or adds it.
+func (v *View) put(row Member) {
+	i := slices.IndexFunc(v.Members, func(m Member) bool { return m.Key == row.Key })
+	if i < 0 {
+		v.Members = append(v.Members, row)
+	} else {
+		v.Members[i] = row
+	}
 }
 
 // A Member is the row of a member in the store.

@@ -68,7 +68,7 @@ func TestJoinWrapped(t *testing.T) {
 				eventually(t, "the first has nearly all", func() bool { return wrapped.Stats().OpenConnections >= budget-1 })
 				second := work(opened, 2*budget)
 				eventually(t, "the second has half of it", func() bool {
-					return second.Stats().Share >= budget/2-1 && wrapped.Stats().OpenConnections <= first.Stats().Share+1
+					return second.Stats().Permits >= budget/2-1 && wrapped.Stats().OpenConnections <= first.Stats().Permits+1
 				})
 				rest()
 				all.Wait()

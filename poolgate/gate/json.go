@@ -13,12 +13,29 @@ func (s seconds) MarshalJSON() ([]byte, error) {
 	return strconv.AppendFloat(nil, time.Duration(s).Seconds(), 'f', -1, 64), nil
 }
 
-// MarshalJSON returns the permits of the share, and what the limit would be without.
+// MarshalJSON returns the element "share" in [Stats.MarshalJSON]. It has the element
+// "fleet" if the share is one of a fleet's budget. The text of LastError is not in it,
+// since it can have the names of a server and a user.
 func (s ShareStats) MarshalJSON() ([]byte, error) {
+	type fleet struct {
+		Budget     int     `json:"budget"`
+		Target     int     `json:"target"`
+		Demand     float64 `json:"demand"`
+		Members    int     `json:"members"`
+		Active     int     `json:"active"`
+		Heartbeats uint64  `json:"heartbeats"`
+		Failures   uint64  `json:"failures"`
+		Failing    bool    `json:"failing"`
+	}
+	var f *fleet
+	if s.Heartbeats+s.Failures > 0 {
+		f = &fleet{s.Budget, s.Target, s.Demand, s.Members, s.Active, s.Heartbeats, s.Failures, s.LastError != nil}
+	}
 	return json.Marshal(struct {
-		Permits int `json:"permits"`
-		Without int `json:"limit_without"`
-	}{s.Permits, s.Without})
+		Permits int    `json:"permits"`
+		Without int    `json:"limit_without"`
+		Fleet   *fleet `json:"fleet,omitempty"`
+	}{s.Permits, s.Without, f})
 }
 
 // MarshalJSON returns what the debug page returns as JSON for a gate: keys in

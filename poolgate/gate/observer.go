@@ -30,6 +30,11 @@ type Observer struct {
 	// Leak is called when a permit is held longer than Config.LeakAfter, and
 	// again when such a one is given back.
 	Leak func(l Leak)
+
+	// Heartbeat is called after each heartbeat of a gate that has a share of a
+	// fleet's budget, and before the limit follows it. LastError says whether the
+	// heartbeat was answered.
+	Heartbeat func(s FleetStats)
 }
 
 // WaitStart says what a caller found when it joined the queue.

@@ -16,6 +16,8 @@ type share struct {
 	end  time.Duration // on the gate's clock, when n becomes 0; 0 for never
 	lane int           // how much of n the lane out of band has
 
+	fleet FleetStats // see ReportFleet
+
 	ended *LimitChange // what the end has changed, until tick reports it
 }
 
@@ -24,13 +26,29 @@ type ShareStats struct {
 	Held    bool // there was a call of SetShare
 	Permits int  // that may be out, those out of band included
 	Without int  // what the limit would be without the share
+
+	FleetStats // as of the last heartbeat; zero if the share is not one of a fleet's budget
 }
 
-func (s share) stats(wanted int) ShareStats {
+// FleetStats is what a member of a fleet knows of it after a heartbeat, see package
+// fleet.
+type FleetStats struct {
+	Budget     int     // of all members together; 0 before the first heartbeat
+	Granted    int     // connections that this member may have from this heartbeat on
+	Target     int     // connections that would be fair for this member
+	Demand     float64 // permits and waiting callers of this member, smoothed
+	Members    int     // members that the store knows, this one included
+	Active     int     // of these, those that need or have connections
+	Heartbeats uint64  // that the store has answered
+	Failures   uint64  // heartbeats that it has not
+	LastError  error   // of the last heartbeat; nil if it was answered
+}
+
+func (s *share) stats(wanted int) ShareStats {
 	if !s.held {
 		return ShareStats{}
 	}
-	return ShareStats{Held: true, Permits: s.n, Without: wanted}
+	return ShareStats{Held: true, Permits: s.n, Without: wanted, FleetStats: s.fleet}
 }
 
 // SetShare bounds the permits that may be out, those out of band included, by n,
@@ -124,6 +142,20 @@ func (g *Gate) fitLimit() {
 		c.reserved = c.Reserved
 		if g.limit < g.wanted {
 			c.reserved = int(float64(c.Reserved) * float64(g.limit) / float64(g.wanted))
+		}
+	}
+}
+
+// ReportFleet tells the gate what its member of a fleet knows, for Stats and for
+// observers. Package fleet calls it after each heartbeat, before SetShare.
+func (g *Gate) ReportFleet(s FleetStats) {
+	g.mu.Lock()
+	g.share.fleet = s
+	observers := g.observers
+	g.mu.Unlock()
+	for _, o := range observers {
+		if o.Heartbeat != nil {
+			o.Heartbeat(s)
 		}
 	}
 }

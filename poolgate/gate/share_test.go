@@ -293,3 +293,28 @@ func TestTheEndOfAShareIsAChangeOfTheLimit(t *testing.T) {
 		}
 	})
 }
+
+func TestReportFleet(t *testing.T) {
+	g, err := New(Config{Limit: 4})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var seen []FleetStats
+	stop := g.Observe(Observer{Heartbeat: func(s FleetStats) { seen = append(seen, s) }})
+	reported := []FleetStats{{Members: 5, Granted: 3}, {Members: 6, Failures: 1, LastError: errors.ErrUnsupported}}
+	for _, s := range reported {
+		g.ReportFleet(s)
+	}
+	stop()
+	if !slices.Equal(seen, reported) {
+		t.Errorf("observed %+v, want %+v", seen, reported)
+	}
+	if s := g.Stats().Share; s != (ShareStats{}) {
+		t.Errorf("without a share the statistics have %+v", s)
+	}
+	g.SetShare(2, time.Time{})
+	want := ShareStats{Held: true, Permits: 2, Without: 4, FleetStats: reported[1]}
+	if s := g.Stats().Share; s != want {
+		t.Errorf("the statistics have %+v, want %+v", s, want)
+	}
+}

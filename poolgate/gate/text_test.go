@@ -2,6 +2,7 @@ package gate_test
 
 import (
 	"encoding/json"
+	"errors"
 	"expvar"
 	"flag"
 	"strings"
@@ -111,6 +112,12 @@ func TestStatsJSONOfAShare(t *testing.T) {
 	text, err = json.Marshal(g.Stats())
 	if err != nil || !strings.Contains(string(text), `"share":{"permits":3,"limit_without":7}`) {
 		t.Errorf("with one: %s (%v)", text, err)
+	}
+	g.ReportFleet(gate.FleetStats{Budget: 40, Target: 4, Demand: 2.5, Members: 6, Active: 2, Heartbeats: 9, Failures: 1, LastError: errors.New("a secret")})
+	text, err = json.Marshal(g.Stats().Share)
+	want := `{"permits":3,"limit_without":7,"fleet":{"budget":40,"target":4,"demand":2.5,"members":6,"active":2,"heartbeats":9,"failures":1,"failing":true}}`
+	if err != nil || string(text) != want {
+		t.Errorf("of a fleet: %s (%v), want %s", text, err, want)
 	}
 }
 

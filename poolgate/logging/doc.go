@@ -6,10 +6,12 @@
 //
 // The levels are:
 //
-//	warn   a refusal, a leak, a failed connection, a wait or a statement that took
-//	       Config.Slow or longer
-//	info   a change of the limit, the end of a leak; statements, with Config.Echo
-//	debug  statements, and how long each checkout waited and held its connection
+//	warn   a refusal, a leak, a failed connection, a failed heartbeat of a fleet, a
+//	       wait or a statement that took Config.Slow or longer
+//	info   a change of the limit, the end of a leak, the first heartbeat after failed
+//	       ones; statements, with Config.Echo
+//	debug  statements, how long each checkout waited and held its connection, and
+//	       heartbeats of a fleet
 //
 // The logger gets the context of each call, so a handler can add what the context
 // carries, such as the id of a trace. No line contains a secret, unless

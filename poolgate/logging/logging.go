@@ -68,6 +68,7 @@ func New(logger *slog.Logger, config Config) poolgate.Observer {
 			AcquireEnd:  l.acquireEnd,
 			LimitChange: l.limitChange,
 			Leak:        l.leak,
+			Heartbeat:   l.heartbeat,
 		},
 		Lease:    l.lease,
 		LeaseEnd: l.leaseEnd,
@@ -81,6 +82,7 @@ type log struct {
 	ordinary      slog.Level // of statements that are neither slow nor failed
 	calls, leases atomic.Int64
 	center        atomic.Int64 // of the limit, as it was last written at LevelInfo
+	failing       atomic.Bool  // the last heartbeat was not answered
 	waits         throttle     // by class, and by reason if they were refused
 }
 
@@ -131,6 +133,29 @@ func (l *log) leak(k gate.Leak) {
 	}
 	if k.Stack != "" && !k.Returned {
 		attributes = append(attributes, slog.String("stack", k.Stack))
+	}
+	l.logger.LogAttrs(context.Background(), level, message, attributes...)
+}
+
+// heartbeat writes what a member of a fleet knows: ordinary heartbeats at LevelDebug.
+func (l *log) heartbeat(s gate.FleetStats) {
+	level, message := slog.LevelDebug, "fleet heartbeat"
+	attributes := []slog.Attr{
+		slog.Int("share", s.Granted),
+		slog.Int("target", s.Target),
+		slog.Float64("demand", s.Demand),
+		slog.Int("budget", s.Budget),
+		slog.Int("members", s.Members),
+		slog.Int("active", s.Active),
+		slog.Uint64("heartbeats", s.Heartbeats),
+		slog.Uint64("failures", s.Failures),
+	}
+	switch before := l.failing.Swap(s.LastError != nil); {
+	case s.LastError != nil:
+		level, message = slog.LevelWarn, "fleet heartbeat failed"
+		attributes = append(attributes, l.failure(s.LastError))
+	case before:
+		level, message = slog.LevelInfo, "fleet heartbeat is answered again"
 	}
 	l.logger.LogAttrs(context.Background(), level, message, attributes...)
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"log/slog"
 	"strings"
 	"sync"
@@ -207,6 +208,22 @@ func TestLogging(t *testing.T) {
 				for i, center := range []float64{40, 50, 40} {
 					want(t, found[i], map[string]any{"center": center, "reason": "10 % more"})
 				}
+			})
+
+			t.Run("a failed heartbeat of a fleet is a warning, and the next that is answered is not", func(t *testing.T) {
+				defer observed(slog.LevelDebug, logging.Config{})()
+				away := fmt.Errorf("a secret: %w", context.DeadlineExceeded)
+				report := func(s gate.FleetStats, message string, attributes map[string]any) {
+					t.Helper()
+					db.Gate().ReportFleet(s)
+					want(t, one(t, out.take(t, message)), attributes)
+				}
+				report(gate.FleetStats{Heartbeats: 1, Granted: 6, Target: 7, Demand: 2.5, Budget: 40, Members: 9, Active: 3}, "fleet heartbeat",
+					map[string]any{"level": "DEBUG", "share": 6.0, "target": 7.0, "demand": 2.5, "budget": 40.0, "members": 9.0,
+						"active": 3.0, "heartbeats": 1.0, "failures": 0.0})
+				report(gate.FleetStats{Heartbeats: 1, Failures: 1, LastError: away}, "fleet heartbeat failed",
+					map[string]any{"level": "WARN", "error": "context.DeadlineExceeded", "failures": 1.0})
+				report(gate.FleetStats{Heartbeats: 2, Failures: 1}, "fleet heartbeat is answered again", map[string]any{"level": "INFO"})
 			})
 
 			t.Run("a server that is not there is a warning", func(t *testing.T) {

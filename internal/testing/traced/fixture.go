@@ -169,6 +169,12 @@ func Number(m metricdata.Metrics, with ...attribute.KeyValue) float64 {
 				total += p.Value
 			}
 		}
+	case metricdata.Gauge[int64]:
+		for _, p := range data.DataPoints {
+			if has(p.Attributes) {
+				total += float64(p.Value)
+			}
+		}
 	case metricdata.Histogram[float64]:
 		for _, p := range data.DataPoints {
 			if has(p.Attributes) {

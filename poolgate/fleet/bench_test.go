@@ -1,0 +1,115 @@
+//go:build unix
+
+package fleet_test
+
+import (
+	"context"
+	"database/sql/driver"
+	"fmt"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/poolgate/poolgate/internal/testing/bothdrivers"
+	"github.com/poolgate/poolgate/internal/testing/pgserver"
+	"github.com/poolgate/poolgate/poolgate"
+	"github.com/poolgate/poolgate/poolgate/fleet"
+	"github.com/poolgate/poolgate/poolgate/gate"
+)
+
+// nothing opens no connections.
+type nothing struct{ driver.Connector }
+
+func (nothing) Driver() driver.Driver { return nil }
+
+// BenchmarkAcquire compares the gate of a member of a fleet with one that is not.
+func BenchmarkAcquire(b *testing.B) {
+	for _, joined := range []bool{false, true} {
+		b.Run(fmt.Sprintf("joined=%t", joined), func(b *testing.B) {
+			db, err := poolgate.OpenDB(nothing{}, poolgate.Config{Gate: gate.Config{Limit: 8}})
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer db.Close()
+			if joined {
+				store := fleet.NewMemory()
+				if _, err := store.Write(b.Context(), fleet.Heartbeat{Key: "nobody", Seq: 1, Budget: 10, Weight: 1}); err != nil {
+					b.Fatal(err)
+				}
+				fleet.AdvanceMemory(store, 31)
+				f, err := fleet.Join(b.Context(), db, fleet.Config{Name: "f", Budget: 10, Min: 5, Store: store})
+				if err != nil {
+					b.Fatal(err)
+				}
+				for f.Stats().Permits == 0 {
+					time.Sleep(time.Millisecond)
+				}
+			}
+			g, ctx := db.Gate(), context.Background()
+			for b.Loop() {
+				p, err := g.Acquire(ctx)
+				if err != nil {
+					b.Fatal(err)
+				}
+				p.Release()
+			}
+		})
+	}
+}
+
+// BenchmarkMember is a second of a process whose only work is its membership, on
+// PostgreSQL: one that needs nothing, and one that needs more than there is. It reports
+// what it takes of a core. Use it with -benchtime 20x or so.
+func BenchmarkMember(b *testing.B) {
+	for _, d := range bothdrivers.All {
+		for _, callers := range []int{0, 20} {
+			b.Run(fmt.Sprintf("%s/callers=%d", d.Name, callers), func(b *testing.B) {
+				dsn := pgserver.ForTest(b).CreateDatabase(b)
+				db, err := d.Open(dsn, poolgate.Config{Gate: gate.Config{Limit: 20, MaxWait: time.Hour}})
+				if err != nil {
+					b.Fatal(err)
+				}
+				defer db.Close()
+				learnt(b, db.Ungated())
+				f, err := fleet.Join(b.Context(), db, fleet.Config{Name: "f", Budget: 10})
+				if err != nil {
+					b.Fatal(err)
+				}
+				ctx, cancel := context.WithCancel(b.Context())
+				held := make(chan struct{}, callers)
+				for range callers { // half of them wait
+					go func() {
+						if p, err := db.Gate().Acquire(ctx); err == nil {
+							<-ctx.Done()
+							p.Release()
+						}
+						held <- struct{}{}
+					}()
+				}
+				time.Sleep(3 * time.Second)
+				before, at, heartbeats := cpu(b), time.Now(), f.Stats().Heartbeats
+				b.ResetTimer()
+				for range b.N {
+					time.Sleep(time.Second)
+				}
+				b.StopTimer()
+				seconds := time.Since(at).Seconds()
+				b.ReportMetric(100*(cpu(b)-before).Seconds()/seconds, "%core")
+				b.ReportMetric(2*float64(f.Stats().Heartbeats-heartbeats)/seconds, "statements/s")
+				cancel()
+				for range callers {
+					<-held
+				}
+			})
+		}
+	}
+}
+
+// cpu is what this process has used, without the server's processes.
+func cpu(b *testing.B) time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
