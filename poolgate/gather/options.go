@@ -37,8 +37,8 @@ const (
 
 	// Serial runs all statements in order, in one transaction at REPEATABLE
 	// READ on one connection. It commits if none fails, and rolls back
-	// otherwise. As always at this level, a write to a row that another
-	// transaction has changed meanwhile fails with SQLSTATE 40001.
+	// otherwise. It needs PostgreSQL. As always at this level, a write to a row
+	// that another transaction has changed meanwhile fails with SQLSTATE 40001.
 	Serial
 
 	// Pipelined sends all statements in one round trip on one connection under

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/poolgate/poolgate/internal/operation"
+	"github.com/poolgate/poolgate/internal/sqlstate"
 )
 
 const (
@@ -49,7 +50,10 @@ func (g *gathering) begin(waiting context.Context, begin string) (*transaction, 
 	}
 	t := &transaction{g: g, conn: conn}
 	t.ctx, t.cancel = context.WithCancel(g.ctx)
-	if _, err := conn.ExecContext(t.ctx, begin); err != nil {
+	if _, err := conn.ExecContext(t.ctx, begin); sqlstate.IsForeign(err) {
+		t.release() // nothing has begun, and SQLite in memory would go with the connection
+		return nil, fmt.Errorf("gather: %v needs PostgreSQL, which knows %s: %w", g.options.Consistency, begin, err)
+	} else if err != nil {
 		t.discard()
 		return nil, fmt.Errorf("gather: %s: %w", begin, err)
 	}

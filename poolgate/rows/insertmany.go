@@ -18,8 +18,8 @@ var (
 	ErrRowsChanged = errors.New("rows: InsertMany cannot find all rows by their keys, because a trigger changed or dropped some")
 )
 
-// InsertMany stores many rows in one statement and returns what became of
-// them: out[i] is the row of in[i], with its generated key and its defaults.
+// InsertMany stores many rows in one statement, in PostgreSQL, and returns what
+// became of them: out[i] is the row of in[i], with its generated key and its defaults.
 //
 //	stored, err := rows.InsertMany[User](ctx, db, "users", []NewUser{{Name: "Ada"}, {Name: "Alan"}})
 //	ids, err := rows.InsertMany[int64](ctx, db, "users", []string{"Ada", "Alan"}, "name")

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+
+	"github.com/poolgate/poolgate/internal/sqlstate"
 )
 
 // ErrUnknownParent is the error of [LoadMany] for a child that belongs to none
@@ -26,7 +28,8 @@ var ErrUnknownParent = errors.New("rows: a child belongs to none of the parents"
 // them once; args are $2 and so on. The array is sent as text, and the server
 // reads it as the type that its place in the query demands. Where that place
 // does not say, name the type, as in ANY($1::bigint[]). The array counts as one
-// parameter, whatever the number of parents.
+// parameter, whatever the number of parents. LoadMany needs PostgreSQL, which has
+// arrays.
 //
 // key returns the key of a parent, and parent the key of a child's parent. A key
 // is a number, a string, a bool, a time.Time, a driver.Valuer, or a pointer to
@@ -64,6 +67,9 @@ func LoadMany[P, C any, K comparable](ctx context.Context, q Queryer, parents []
 
 	byPlace := make([][]C, known.len())
 	for child, err := range Stream[C](ctx, q, query, append([]any{keys.String()}, args...)...) {
+		if sqlstate.IsForeign(err) {
+			return nil, fmt.Errorf("rows: LoadMany needs PostgreSQL and its arrays: %w", err)
+		}
 		if err != nil {
 			return nil, err
 		}

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/poolgate/poolgate/internal/sqlstate"
 )
 
 // A table is a table's columns, in their order.
@@ -67,6 +69,9 @@ ORDER BY a.attnum`
 // the server's own.
 func lookUp(ctx context.Context, q Queryer, name string) (table, error) {
 	t, err := Collect[column](ctx, q, tableQuery, name, time.Unix(0, 999).UTC())
+	if sqlstate.IsForeign(err) {
+		return nil, fmt.Errorf("rows: InsertMany needs PostgreSQL: %w", err)
+	}
 	if err == nil && !slices.ContainsFunc(t, func(c column) bool { return c.Key }) {
 		err = fmt.Errorf("%w: %s", ErrNoPrimaryKey, name)
 	}

@@ -147,7 +147,8 @@ func stateAfter(err error) State {
 	}
 	_, network := errors.AsType[net.Error](err)
 	if network || errors.Is(err, poolgate.ErrOutcomeUnknown) || errors.Is(err, driver.ErrBadConn) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
-		errors.Is(err, net.ErrClosed) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		errors.Is(err, net.ErrClosed) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) ||
+		err.Error() == "invalid connection" { // go-sql-driver/mysql says no more
 		return Unknown
 	}
 	return RolledBack

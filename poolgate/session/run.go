@@ -57,7 +57,7 @@ type Config struct {
 
 	// Attempts is the maximum number of times the function runs if the server
 	// aborts the unit in favor of others: by a serialization failure
-	// (SQLSTATE 40001) or a deadlock (40P01). The default is 1, because only
+	// (SQLSTATE 40001) or a deadlock (40P01, with MySQL 40001). The default is 1, because only
 	// the author of the function knows whether it can be repeated. The
 	// function must return the statement's error, which it may wrap.
 	//
@@ -185,7 +185,7 @@ func (c Config) repeat(ctx context.Context, fn func(*Session) error) error {
 
 func repeatable(err error) bool {
 	state := sqlstate.Of(err)
-	return state == "40001" || state == "40P01"
+	return state == "40001" || state == "40P01" || sqlstate.OfMySQL(err) == "40001" // a deadlock there
 }
 
 // backoff returns how long to wait after an attempt. It is random, so that units
