@@ -262,7 +262,8 @@ func (db *DB) Stats() sql.DBStats { return db.source.stats() }
 
 // SetLimit changes the limit while the DB is in use, see [gate.Gate.SetLimit],
 // and the number of idle connections with it where that follows. Like Wrap it
-// refuses a limit above inner's MaxOpenConns.
+// refuses a limit above inner's MaxOpenConns, and with OpenShared one above what
+// the pool has connections for.
 func (db *DB) SetLimit(n int) error {
 	if err := db.mayBe("SetLimit", n); err != nil {
 		return err
@@ -277,10 +278,14 @@ func (db *DB) SetLimit(n int) error {
 // mayBe refuses a limit that the inner pool has not enough connections for,
 // with the lane out of band if that does not follow the limit.
 func (db *DB) mayBe(name string, limit int) error {
-	if db.inner == nil {
-		return nil
+	var most int
+	var setting string
+	switch source := db.source.(type) {
+	case *innerPool:
+		most, setting = maxOpen(source.DB)
+	case sharedPool:
+		most, setting = source.Stats().MaxOpenConnections, "the pool's number of connections"
 	}
-	most, setting := maxOpen(db.inner)
 	lane := max(0, db.config.Gate.OutOfBand)
 	switch {
 	case most == 0 || limit+lane <= most:
@@ -328,18 +333,14 @@ func (db *DB) OnClose(f func()) {
 }
 
 // Ungated returns an *sql.DB that passes no gate, for health checks and the like:
-// the pool that was given to Wrap, or one of a single connection that a DB of
-// OpenDB has besides the others. Closing the DB closes the latter.
+// the pool that was given to Wrap, or one of a single connection that any other DB
+// has besides those behind the gate. Closing the DB closes the latter.
 func (db *DB) Ungated() *sql.DB {
 	if db.inner != nil {
 		return db.inner
 	}
 	return db.views.get("\x00ungated", func(onClose func() error) *sql.DB {
-		c := db.source.(*pool).connector
-		if u, ok := c.(interface{ Unprepared() driver.Connector }); ok {
-			c = u.Unprepared()
-		}
-		one := sql.OpenDB(ungated{c, onClose})
+		one := sql.OpenDB(ungated{db.source.(interface{ Ungated() driver.Connector }).Ungated(), onClose})
 		one.SetMaxOpenConns(1)
 		one.SetConnMaxIdleTime(ungatedIdleTime)
 		return one

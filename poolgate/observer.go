@@ -49,7 +49,7 @@ type Observer struct {
 // for that. Args must not be changed or kept.
 type Call struct {
 	Lease LeaseStart
-	Kind  string // "exec", "query", "batch", "prepare", "begin", "commit", "rollback" or "ping"
+	Kind  string // "exec", "query", "batch", "copy", "prepare", "begin", "commit", "rollback" or "ping"
 	Query string // as it was given, with its literals; "" if the kind has none
 	Args  []driver.NamedValue
 	Batch int // how many statements a "batch" has, see SendPipeline; Query has the first of them
@@ -175,13 +175,14 @@ func (w *watch) granted() {
 	w.ended.Start.Waited = w.permitted - w.at
 }
 
-// start is called when the checkout has its connection, or has failed.
-func (w *watch) start(c *connector, err error) {
+// start is called when the checkout, which is of that class, has its connection or
+// has failed.
+func (w *watch) start(class string, err error) {
 	if w == nil {
 		return
 	}
 	s := &w.ended.Start
-	s.Class = c.classOf(w.checkout)
+	s.Class = class
 	s.Err = err
 	if w.permitted == 0 {
 		s.Waited = sinceStart() - w.at
@@ -202,6 +203,11 @@ func (w *watch) start(c *connector, err error) {
 func (w *watch) begin(ctx context.Context) context.Context {
 	w.at, w.calling = sinceStart(), true
 	w.ended.Calls++
+	return w.with(ctx)
+}
+
+// with returns ctx with the values of the lease's context.
+func (w *watch) with(ctx context.Context) context.Context {
 	switch {
 	case w.isPlain:
 		return ctx

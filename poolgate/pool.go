@@ -343,6 +343,14 @@ func (p *pool) trim() {
 
 func (p *pool) driver() driver.Driver { return p.connector.Driver() }
 
+// Ungated returns the connector for DB.Ungated.
+func (p *pool) Ungated() driver.Connector {
+	if u, ok := p.connector.(interface{ Unprepared() driver.Connector }); ok {
+		return u.Unprepared()
+	}
+	return p.connector
+}
+
 func (p *pool) stats() sql.DBStats {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -107,7 +107,7 @@ func (s *seat) lease(w *watch, err error) {
 			s.discard()
 		}
 	}()
-	w.start(s.connector, err)
+	w.start(s.connector.classOf(w.checkout), err)
 	returned = true
 }
 

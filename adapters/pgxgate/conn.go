@@ -24,7 +24,7 @@ type Conn struct {
 	pg        *pgconn.PgConn
 	link      *pgxlink.Link
 	socket    *socket.Conn
-	watcher   *watcher
+	watcher   watching
 
 	described described // by SendPipeline
 	answers   *answers

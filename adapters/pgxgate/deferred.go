@@ -31,7 +31,7 @@ type deferred struct {
 
 // defers reports whether a statement under ctx is kept until the next one.
 func (c *Conn) defers(ctx context.Context, statement string) bool {
-	return operation.IsDeferred(ctx, statement) && c.connector.config.DefaultQueryExecMode != pgx.QueryExecModeSimpleProtocol &&
+	return c.answers != nil && operation.IsDeferred(ctx, statement) && c.connector.config.DefaultQueryExecMode != pgx.QueryExecModeSimpleProtocol &&
 		!c.deferred.queued && !c.pg.IsClosed()
 }
 

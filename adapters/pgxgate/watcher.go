@@ -22,6 +22,13 @@ type watcher struct {
 	foreign bool       // the deadline is for a call that came by another way
 }
 
+// watching is what a Conn needs of its watcher.
+type watching interface {
+	begin()
+	end()
+	interrupt()
+}
+
 // begin says that a call of a Conn begins.
 func (w *watcher) begin() {
 	w.mu.Lock()

@@ -11,13 +11,12 @@ import (
 // batchResults are pgx's. They give the connection back as they close, if they own
 // it. Where the batch began a transaction, that owns it.
 type batchResults struct {
+	call
 	inner  pgx.BatchResults
 	lease  *lease
-	ctx    context.Context
 	owns   bool
 	tx     *tx
 	closed bool
-	took   time.Duration
 }
 
 func (b *batchResults) Exec() (pgconn.CommandTag, error) {
@@ -55,7 +54,8 @@ func (b *batchResults) Close() error {
 		}
 	}()
 	err := b.inner.Close()
-	return b.lease.end(b.ctx, b.took+took(start), err)
+	b.took += took(start)
+	return b.lease.end(&b.call, err)
 }
 
 // begin is called before each call but those after Close.

@@ -11,7 +11,8 @@
 //
 // What takes a *pgxpool.Pool by its type cannot be given a Pool. River's
 // riverpgxv5.New is such a function. Insert jobs with InsertTx and a transaction
-// of the Pool, and give River a pool of its own for the rest.
+// of the Pool, and give River a pool of its own for the rest, or use its driver for
+// database/sql on [Pool.DB].
 //
 // # How long a permit is held
 //
@@ -74,13 +75,40 @@
 // not poolgate.ErrOutcomeUnknown. Where pgconn.SafeToRetry reports true of that,
 // nothing was sent.
 //
+// # Together with database/sql
+//
+// [Pool.DB] is a *poolgate.DB on the same gate and the same connections. Packages
+// gather, rows, session and fleet run on it, and so do libraries that take an
+// *sql.DB, such as River's riverdatabasesql:
+//
+//	err := gather.Run(ctx, pool.DB(), gather.Options{Consistency: gather.Pipelined}, statements...)
+//
+// One limit holds for both. A goroutine that has a transaction of the Pool and asks
+// the DB for a connection waits for a second permit, as if it had asked the Pool.
+// The gate finds a deadlock of such goroutines and puts them first. So give
+// them the lane: DB().OutOfBand or [Pool.OutOfBand].
+//
+// The DB's connections are as those of package adapters/pgxgate, also in what
+// happens to a statement whose context ends or whose connection is lost. With Wrap,
+// a connection is closed when a statement on it is cancelled, and a transaction
+// whose context ends waits for the statement that runs in it. Which connections are
+// kept, and for how long, is up to the pgxpool.
+//
+// In a fleet, the pgxpool keeps no more connections than the share, except for
+// pool_min_conns.
+//
 // # Observing
 //
-// [Pool.Gate] returns the gate, for gate.Observer, logging, promgate and the debug
-// page. A poolgate.Observer is for a *sql.DB, and so are the spans of package
-// tracing: a Pool has neither yet. Tracers of pgx, such as otelpgx, work as without
-// a gate; the wait for a permit is outside of their spans. Packages gather, session,
-// rows and fleet are for database/sql, and do not run on a Pool.
+// Observers of the DB see what the Pool does as well: its checkouts, its statements
+// and their arguments. So call DB().Observe for logging, and tracing.Instrument with
+// the DB for spans and metrics of waits, refusals, leases and connections. A
+// statement is reported when its result was read. COPY is of the kind "copy", and a
+// batch is one call of the kind "batch".
+//
+// Spans of statements come from a tracer of pgx, such as otelpgx, in ConnConfig.Tracer
+// of [OpenConfig]. They are children of the caller's span, as that of the lease is.
+//
+// [Pool.Gate] is for promgate and the debug page.
 //
 // # What it costs
 //

@@ -2,19 +2,13 @@ package pgxpoolgate
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"strings"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/poolgate/poolgate/adapters/internal/pgxlink"
-	"github.com/poolgate/poolgate/adapters/internal/socket"
 	"github.com/poolgate/poolgate/internal/activity"
-	"github.com/poolgate/poolgate/internal/sqlstate"
+	"github.com/poolgate/poolgate/poolgate"
 	"github.com/poolgate/poolgate/poolgate/gate"
 )
 
@@ -23,19 +17,38 @@ import (
 type lease struct {
 	pool   *Pool
 	permit gate.Permit
-	conn   *pgxpool.Conn // nil once it was given back
-	link   *pgxlink.Link // nil for a pool of Wrap
+	conn   *pgxpool.Conn   // nil once it was given back
+	link   *pgxlink.Link   // nil for a pool of Wrap
+	watch  *poolgate.Lease // nil if nobody observes
 
 	activity activity.Activity // which the gate may ask at any time
 }
 
-// acquire takes the permit, and then a connection. It holds neither if it fails or
-// if a hook of the pool panics.
+// acquire takes the permit, and then a connection. It holds neither if it fails, or
+// if a hook of the pool or an observer panics.
 func (l *lease) acquire(ctx context.Context, p *Pool) error {
+	l.watch = p.db.Lease(ctx)
+	err := l.take(ctx, p)
+	if l.watch != nil {
+		l.started(ctx, p, err)
+	}
+	return err
+}
+
+// started has the observers look at the checkout, which failed with err.
+func (l *lease) started(ctx context.Context, p *Pool, err error) {
+	returned := false
+	defer l.releaseUnless(&returned)
+	l.watch.Started(p.classOf(ctx), err)
+	returned = true
+}
+
+func (l *lease) take(ctx context.Context, p *Pool) error {
 	permit, err := p.gate.AcquireWith(ctx, gate.Request{Class: p.class, OutOfBand: p.outOfBand, Holder: &l.activity})
 	if err != nil {
 		return err
 	}
+	l.watch.Permitted()
 	defer func() {
 		if l.conn == nil {
 			permit.Release()
@@ -60,10 +73,8 @@ func (l *lease) acquire(ctx context.Context, p *Pool) error {
 func (l *lease) hold(p *Pool, permit gate.Permit, conn *pgxpool.Conn) {
 	l.pool, l.permit, l.conn = p, permit, conn
 	permit.SetOwner()
-	if p.links != nil {
-		if l.link = linkOf(conn.Conn()); l.link != nil {
-			l.link.Socket.Busy()
-		}
+	if l.link = p.links.link(conn.Conn()); l.link != nil {
+		l.link.Socket.Busy()
 	}
 }
 
@@ -81,21 +92,20 @@ func (l *lease) release() {
 		return
 	}
 	l.conn = nil
-	if l.isClean(conn) {
-		if l.link != nil {
-			l.link.Socket.Idle()
-		}
+	if l.pool.keeps(conn.Conn(), l.link) {
 		conn.Release()
 		l.permit.Release()
+		l.watch.Ended(false)
 		return
 	}
-	permit, link := l.permit, l.link
+	permit, link, watch := l.permit, l.link, l.watch
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
+		defer watch.Ended(true)
 		defer permit.Release()
 		permit.SetOwner() // no longer the caller, who may wait for another permit
-		discard(conn, link)
+		discard(conn.Conn(), link, conn.Release)
 	}()
 	patience := time.NewTimer(discardPatience)
 	defer patience.Stop()
@@ -114,39 +124,6 @@ func (l *lease) releaseUnless(kept *bool) {
 	}
 }
 
-func (l *lease) isClean(conn *pgxpool.Conn) bool {
-	if l.link != nil {
-		return l.link.IsClean()
-	}
-	pg := conn.Conn().PgConn()
-	return !pg.IsClosed() && !pg.IsBusy() && pg.TxStatus() == 'I'
-}
-
-// discard closes a connection, and returns when the server's process for it has
-// ended, as far as that can be known.
-func discard(conn *pgxpool.Conn, link *pgxlink.Link) {
-	own := conn.Conn()
-	closed := own.PgConn().CleanupDone()
-	if link == nil {
-		conn.Release() // the pool closes it, in the background
-		select {
-		case <-closed:
-		case <-time.After(closeTimeout):
-		}
-		return
-	}
-	link.End(func() error {
-		ctx, cancel := context.WithTimeout(context.Background(), socket.Patience)
-		defer cancel()
-		return own.Close(ctx)
-	})
-	conn.Release()
-}
-
-// closeTimeout is how long the closing of a connection of a pool of Wrap may take.
-// It is a little longer than pgx itself allows.
-const closeTimeout = 16 * time.Second
-
 // hijacked gives the permit back, and leaves the connection to the caller.
 func (l *lease) hijacked() {
 	if l.link != nil {
@@ -154,59 +131,5 @@ func (l *lease) hijacked() {
 	}
 	l.conn = nil
 	l.permit.Release()
+	l.watch.Ended(false)
 }
-
-// begin is called before every call on the connection, with the statement if it
-// has one. The goroutine that calls is the permit's owner. It does nothing once the
-// connection was given back: then pgx returns an error without it.
-func (l *lease) begin(query string) (start time.Time) {
-	if l.conn == nil {
-		return start
-	}
-	l.permit.SetOwner()
-	if query != "" {
-		l.activity.Begin(query)
-	}
-	if l.pool.gate.IsAdaptive() {
-		start = time.Now()
-	}
-	return start
-}
-
-// took returns how long a call took, for a gate that wants to know.
-func took(start time.Time) time.Duration {
-	if start.IsZero() {
-		return 0
-	}
-	return time.Since(start)
-}
-
-// end is called after the last call for a statement, of which pgx has returned err.
-// It returns the error for the caller.
-func (l *lease) end(ctx context.Context, took time.Duration, err error) error {
-	l.activity.End()
-	if l.conn != nil && took > 0 {
-		l.permit.Worked(took, err != nil && err != pgx.ErrNoRows, overloaded(err))
-	}
-	return explain(ctx, err)
-}
-
-// queryCanceled is the SQLSTATE of a statement that was cancelled.
-const queryCanceled = "57014"
-
-// explain makes the error of a statement that the server has cancelled since its
-// context ended that of the context, too.
-func explain(ctx context.Context, err error) error {
-	if err == nil || ctx.Err() == nil || errors.Is(err, ctx.Err()) {
-		return err
-	}
-	if said, ok := errors.AsType[*pgconn.PgError](err); ok && said.Code == queryCanceled {
-		return fmt.Errorf("%w: %w", ctx.Err(), err)
-	}
-	return err
-}
-
-// overloaded reports whether the server said that it has too much to do: class
-// 53 of PostgreSQL's error codes is insufficient resources, such as too many
-// connections.
-func overloaded(err error) bool { return err != nil && strings.HasPrefix(sqlstate.Of(err), "53") }

@@ -55,7 +55,7 @@ func attach(config *pgxpool.Config) *links {
 	}
 	if config.ShouldPing == nil {
 		config.ShouldPing = func(_ context.Context, p pgxpool.ShouldPingParams) bool {
-			return p.IdleDuration > pingAfter || p.IdleDuration > lookAfter && isUnread(p.Conn)
+			return p.IdleDuration > pingAfter || p.IdleDuration > lookAfter && l.isUnread(p.Conn)
 		}
 	}
 	before, after := config.BeforeConnect, config.AfterConnect
@@ -71,13 +71,14 @@ func attach(config *pgxpool.Config) *links {
 			c.RuntimeParams[dsn.ClientCheckSetting] = checkInterval
 		}
 		pgxlink.Attach(&c.Config, func(link *pgxlink.Link) ctxwatch.Handler {
-			link.PG.CustomData()[linkKey] = link
-			return &watcher{link: link}
+			w := &watcher{link: link}
+			link.PG.CustomData()[watcherKey] = w
+			return w
 		})
 		return nil
 	}
 	config.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
-		if link := linkOf(conn); link != nil {
+		if link := l.link(conn); link != nil {
 			link.Established(conn.PgConn())
 			link.Socket.Idle()
 		}
@@ -103,27 +104,69 @@ func (l *links) refused(err error) bool {
 	return l != nil && l.check.Wanted() && l.check.Refused(err)
 }
 
-// linkKey is the key of the link in pgconn's CustomData.
-const linkKey = "github.com/poolgate/poolgate/adapters/pgxpoolgate"
+// watcherKey is the key of the watcher in pgconn's CustomData.
+const watcherKey = "poolgate/pgxpoolgate"
 
-func linkOf(conn *pgx.Conn) *pgxlink.Link {
-	link, _ := conn.PgConn().CustomData()[linkKey].(*pgxlink.Link)
-	return link
+// watcher returns what watches a connection of the pool. It is nil for a
+// connection that was not dialed by a pool of Open.
+func (l *links) watcher(conn *pgx.Conn) *watcher {
+	if l == nil {
+		return nil
+	}
+	w, _ := conn.PgConn().CustomData()[watcherKey].(*watcher)
+	return w
+}
+
+// link returns the link of a connection of the pool, or nil.
+func (l *links) link(conn *pgx.Conn) *pgxlink.Link {
+	if w := l.watcher(conn); w != nil {
+		return w.link
+	}
+	return nil
 }
 
 // isUnread reports whether there is something to read on an idle connection, such
 // as its end.
-func isUnread(conn *pgx.Conn) bool {
-	link := linkOf(conn)
+func (l *links) isUnread(conn *pgx.Conn) bool {
+	link := l.link(conn)
 	return link != nil && link.Socket.Unread()
 }
 
 // A watcher is told by pgx when the context of a call ends. It asks the server to
 // cancel, and gives it until socket.Patience to answer; what has not returned by
 // then fails. So the connection can be kept where the server answers.
+//
+// A call of database/sql may be several of pgx's. It is between Begin and End.
 type watcher struct {
-	mu   sync.Mutex // guards the link's Interrupt and Resume
-	link *pgxlink.Link
+	mu    sync.Mutex // guards calls, and the link's Interrupt and Resume
+	calls int        // of database/sql that are under way
+	link  *pgxlink.Link
+}
+
+// Begin says that a call of database/sql begins.
+func (w *watcher) Begin() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.calls++
+}
+
+// End says that the call has ended. It waits for the request to cancel, if there
+// was one, which could otherwise hit what the server does next.
+func (w *watcher) End() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.calls--; w.calls == 0 {
+		w.link.Resume()
+	}
+}
+
+// Interrupt ends the call of database/sql that is under way, if there is one.
+func (w *watcher) Interrupt() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.calls > 0 {
+		w.link.Interrupt()
+	}
 }
 
 // HandleCancel is called by pgx when the context of a call has ended. It is also
@@ -145,5 +188,7 @@ func (w *watcher) HandleCancel(context.Context) {
 func (w *watcher) HandleUnwatchAfterCancel() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.link.Resume()
+	if w.calls == 0 { // otherwise End does it
+		w.link.Resume()
+	}
 }

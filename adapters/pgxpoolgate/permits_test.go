@@ -27,6 +27,15 @@ var (
 	} = (*pgxpoolgate.Pool)(nil)
 	_ pgxscan.Querier = (*pgxpoolgate.Pool)(nil)
 	_ pgxscan.Querier = (*pgxpoolgate.Conn)(nil)
+
+	// What River's driver for pgx executes its statements on.
+	_ interface {
+		Begin(context.Context) (pgx.Tx, error)
+		CopyFrom(context.Context, pgx.Identifier, []string, pgx.CopyFromSource) (int64, error)
+		Exec(context.Context, string, ...any) (pgconn.CommandTag, error)
+		Query(context.Context, string, ...any) (pgx.Rows, error)
+		QueryRow(context.Context, string, ...any) pgx.Row
+	} = (*pgxpoolgate.Pool)(nil)
 )
 
 func TestRowsHoldThePermitUntilTheyAreClosed(t *testing.T) {

@@ -4,11 +4,13 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync/atomic"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/poolgate/poolgate/poolgate"
 	"github.com/poolgate/poolgate/poolgate/gate"
 )
 
@@ -23,13 +25,18 @@ type Pool struct {
 	gate   *gate.Gate
 	links  *links // nil with Wrap
 	config Config
+	db     *poolgate.DB
+	most   *atomic.Int64 // connections that are kept; negative for any number
 
 	class     string // of all that it checks out; "" leaves it to the context
 	outOfBand bool   // all that it checks out is of the gate's lane
 }
 
 func newPool(inner *pgxpool.Pool, g *gate.Gate, config Config, links *links) *Pool {
-	return &Pool{inner: inner, gate: g, links: links, config: config}
+	p := &Pool{inner: inner, gate: g, links: links, config: config, most: new(atomic.Int64)}
+	p.most.Store(-1)
+	p.db = poolgate.OpenShared(newSource(p), config.Gate)
+	return p
 }
 
 // Gate returns the gate: for its Stats, for observers, and to take permits for work
@@ -81,12 +88,24 @@ func (p *Pool) OutOfBand() *Pool {
 	return &view
 }
 
+// classOf is the class of a checkout under ctx.
+func (p *Pool) classOf(ctx context.Context) string {
+	switch {
+	case p.outOfBand:
+		return gate.OutOfBandClass
+	case p.class != "":
+		return p.class
+	}
+	return p.gate.ClassOf(ctx)
+}
+
 // Close stops admission: those who wait for a permit get gate.ErrClosed, and so do
 // later calls. Like pgxpool's, it then waits until all connections are given back.
-// It closes the inner pool if the Pool owns it. To bound the wait, call
+// It closes the DB, and the inner pool if the Pool owns it. To bound the wait, call
 // Gate().Drain with a context before.
 func (p *Pool) Close() {
 	p.gate.Drain(context.Background()) // whose only error is the context's
+	p.db.Close()                       // which holds nothing any more
 	if p.config.CloseInner {
 		p.inner.Close()
 	}
@@ -150,15 +169,31 @@ func (p *Pool) AcquireAllIdle(ctx context.Context) []*Conn {
 		return nil
 	}
 	var conns []*Conn
+	told := false
+	defer func() {
+		if !told { // an observer panics
+			for _, c := range conns {
+				c.Release()
+			}
+		}
+	}()
 	for _, conn := range p.inner.AcquireAllIdle(ctx) {
 		if len(permits) == 0 {
 			conn.Release()
 			continue
 		}
 		c := new(Conn)
+		c.lease.watch = p.db.Lease(ctx)
+		c.lease.watch.Permitted()
 		c.lease.hold(p, permits[0], conn)
 		conns, permits = append(conns, c), permits[1:]
 	}
+	for _, c := range conns {
+		if c.lease.watch != nil {
+			c.lease.started(ctx, p, nil)
+		}
+	}
+	told = true
 	return conns
 }
 

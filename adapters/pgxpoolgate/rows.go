@@ -12,12 +12,11 @@ import (
 // rows are pgx's. They give the connection back as they close, if they own it.
 type rows struct {
 	pgx.Rows
+	call
 	lease *lease
-	ctx   context.Context
 	owns  bool
 
 	begun, ended bool
-	took         time.Duration
 }
 
 // ownRows are rows with a connection of their own.
@@ -27,9 +26,9 @@ type ownRows struct {
 }
 
 func (r *rows) query(ctx context.Context, on caller, sql string, args []any) error {
-	r.ctx = ctx
-	start := r.lease.begin(sql)
-	inner, err := on.Query(ctx, sql, args...)
+	r.call = call{ctx: ctx, kind: "query", sql: sql, args: args}
+	passed, start := r.lease.start(&r.call, sql)
+	inner, err := on.Query(passed, sql, args...)
 	r.took = took(start)
 	r.Rows = inner
 	if err != nil {
@@ -45,10 +44,10 @@ func (r *rows) end() {
 		return
 	}
 	r.ended = true
-	r.lease.end(r.ctx, r.took, r.Rows.Err())
 	if r.owns {
-		r.lease.release()
+		defer r.lease.release() // even if an observer panics
 	}
+	r.lease.end(&r.call, r.Rows.Err())
 }
 
 // Close closes the rows.
@@ -102,11 +101,10 @@ func (r *rows) Err() error { return explain(r.ctx, r.Rows.Err()) }
 
 // row is pgx's. Scan gives the connection back, if the row owns it.
 type row struct {
+	call
 	inner pgx.Row
 	lease *lease
-	ctx   context.Context
 	owns  bool
-	took  time.Duration
 }
 
 // ownRow is a row with a connection of its own.
@@ -116,8 +114,8 @@ type ownRow struct {
 }
 
 func (r *row) query(ctx context.Context, on caller, sql string, args []any) {
-	r.ctx = ctx
-	start := r.lease.begin(sql)
+	r.call = call{ctx: ctx, kind: "query", sql: sql, args: args}
+	ctx, start := r.lease.start(&r.call, sql)
 	r.inner = on.QueryRow(ctx, sql, args...)
 	r.took = took(start)
 }
@@ -129,7 +127,8 @@ func (r *row) Scan(dest ...any) error {
 	}
 	start := r.lease.begin("")
 	err := r.inner.Scan(dest...)
-	return r.lease.end(r.ctx, r.took+took(start), err)
+	r.took += took(start)
+	return r.lease.end(&r.call, err)
 }
 
 // errRow is a row that there is none of.

@@ -1,6 +1,7 @@
 package pgxpoolgate
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -22,13 +23,16 @@ type tx struct {
 	lease     *lease
 	owns      bool
 	savepoint bool
+	ended     bool
 }
 
 // Begin sets a savepoint.
 func (t *tx) Begin(ctx context.Context) (pgx.Tx, error) {
-	start := t.lease.begin("savepoint")
+	c := call{ctx: ctx, kind: "exec", sql: "savepoint"}
+	ctx, start := t.lease.start(&c, c.sql)
 	inner, err := t.inner.Begin(ctx)
-	if err = t.lease.end(ctx, took(start), err); err != nil {
+	c.took = took(start)
+	if err = t.lease.end(&c, err); err != nil {
 		return nil, err
 	}
 	return &tx{inner: inner, lease: t.lease, savepoint: true}, nil
@@ -46,8 +50,23 @@ func (t *tx) Commit(ctx context.Context) error {
 		}
 		return ended
 	}
-	start := t.lease.begin("commit")
-	return t.lease.end(ctx, took(start), t.inner.Commit(ctx))
+	return t.finish(ctx, "commit", "release savepoint", t.inner.Commit)
+}
+
+// finish ends the transaction, or by another statement the savepoint.
+func (t *tx) finish(ctx context.Context, kind, savepoint string, end func(context.Context) error) error {
+	if t.ended {
+		return end(ctx) // pgx.ErrTxClosed
+	}
+	t.ended = true
+	c := call{ctx: ctx, kind: kind}
+	if t.savepoint {
+		c.kind, c.sql = "exec", savepoint
+	}
+	ctx, start := t.lease.start(&c, cmp.Or(c.sql, kind))
+	err := end(ctx)
+	c.took = took(start)
+	return t.lease.end(&c, err)
 }
 
 // Rollback rolls the transaction back, also after the context has ended. That is
@@ -74,8 +93,7 @@ func (t *tx) rollback(ctx context.Context) error {
 		defer cancel()
 		ctx = fresh
 	}
-	start := t.lease.begin("rollback")
-	err := t.lease.end(ctx, took(start), t.inner.Rollback(ctx))
+	err := t.finish(ctx, "rollback", "rollback to savepoint", t.inner.Rollback)
 	if ended != nil && err != nil && err != pgx.ErrTxClosed {
 		err = fmt.Errorf("%w: %w", ended, err)
 	}
@@ -107,9 +125,11 @@ func (t *tx) CopyFrom(ctx context.Context, table pgx.Identifier, columns []strin
 }
 
 func (t *tx) Prepare(ctx context.Context, name, sql string) (*pgconn.StatementDescription, error) {
-	start := t.lease.begin(sql)
+	c := call{ctx: ctx, kind: "prepare", sql: sql}
+	ctx, start := t.lease.start(&c, sql)
 	described, err := t.inner.Prepare(ctx, name, sql)
-	return described, t.lease.end(ctx, took(start), err)
+	c.took = took(start)
+	return described, t.lease.end(&c, err)
 }
 
 // LargeObjects returns pgx's large objects of the transaction.

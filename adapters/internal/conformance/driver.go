@@ -81,3 +81,27 @@ func Run(t *testing.T, d Driver) {
 		t.Run(part.name, func(t *testing.T) { part.test(t, d) })
 	}
 }
+
+// RunShared runs the parts that hold for the DB of a poolgate.SharedPool as well: it
+// has no Config, and which connections are kept and for how long is up to the pool.
+// The driver may have a method Close(*poolgate.DB) error, which closes the pool.
+func RunShared(t *testing.T, d Driver) {
+	for _, part := range []struct {
+		name string
+		test func(*testing.T, Driver)
+	}{
+		{"transactions", testTransactions},
+		{"conflicts", testConflicts},
+		{"statements", testStatements},
+		{"cancellation", testCancellation},
+		{"errors", testErrors},
+		{"killed backends", testKilledBackends},
+		{"hung server", testHungServer},
+		{"raw", testRaw},
+		{"sessions", testSessions},
+		{"deadlocks", testDeadlocks},
+		{"out of band", testOutOfBand},
+	} {
+		t.Run(part.name, func(t *testing.T) { part.test(t, d) })
+	}
+}

@@ -47,6 +47,14 @@ func openConfig(t *testing.T, d Driver, config poolgate.Config) *fixture {
 	return watch(t, d, dsn, db)
 }
 
+// Close closes the pool.
+func (f *fixture) Close() error {
+	if c, ok := f.driver.(interface{ Close(*poolgate.DB) error }); ok {
+		return c.Close(f.DB)
+	}
+	return f.DB.Close()
+}
+
 // database creates a database, and has goroutines looked for at the end of t.
 func database(t *testing.T) (dsn string) {
 	t.Helper()

@@ -228,7 +228,7 @@ func testHungServer(t *testing.T, d Driver) {
 		defer cancel()
 		endsWithContext(t, func() error { return f.Gate().Drain(ctx) }, cancel)
 		start := time.Now()
-		if err := f.Close(); err != nil {
+		if err := f.DB.Close(); err != nil {
 			t.Error(err)
 		}
 		if took := time.Since(start); took > hungPatience {

@@ -43,8 +43,14 @@ const (
 
 var errRefused = errors.New("socket: writing is refused")
 
-// Sent returns how many bytes were written.
-func (c *Conn) Sent() int64 { return c.sent.Load() }
+// Sent returns how many bytes were written. It is 0 on nil, for a connection
+// whose socket is not known.
+func (c *Conn) Sent() int64 {
+	if c == nil {
+		return 0
+	}
+	return c.sent.Load()
+}
 
 // Err returns the first error of a read or a write, or nil.
 func (c *Conn) Err() error {

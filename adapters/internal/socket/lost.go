@@ -27,17 +27,33 @@ type Call struct {
 // connection was taken from the pool, so that another can take its place; the
 // error of ctx, if that has ended; and poolgate.ErrOutcomeUnknown if the call
 // was sent, at least in part, and may have done something.
+//
+// On nil, for a connection whose socket is not known, only the driver's own
+// driver.ErrBadConn says that nothing was sent.
 func (c *Conn) Lost(ctx context.Context, call Call, err error) error {
+	if c == nil {
+		switch {
+		case !errors.Is(err, driver.ErrBadConn):
+			return lost(ctx, call, -1, err)
+		case ctx.Err() != nil:
+			return ctx.Err()
+		}
+		return driver.ErrBadConn
+	}
 	if errors.Is(err, driver.ErrBadConn) { // which is to be seen only where it is true
 		if err = c.Err(); err == nil {
 			err = errLost
 		}
 	}
-	sent, ended := c.Sent(), ctx.Err()
-	if own := c.Err(); own != nil && ended != nil && errors.Is(err, ended) {
+	if own, ended := c.Err(), ctx.Err(); own != nil && ended != nil && errors.Is(err, ended) {
 		err = own // says more
 	}
-	switch {
+	return lost(ctx, call, c.Sent(), err)
+}
+
+// lost is Lost for a connection on which so much was sent.
+func lost(ctx context.Context, call Call, sent int64, err error) error {
+	switch ended := ctx.Err(); {
 	case ended != nil && (sent == call.Start || sent == call.Checkout):
 		return ended
 	case sent == call.Checkout:
