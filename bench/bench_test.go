@@ -3,7 +3,6 @@ package bench
 import (
 	"context"
 	"database/sql"
-	"database/sql/driver"
 	"errors"
 	"fmt"
 	"runtime"
@@ -14,8 +13,6 @@ import (
 
 	"github.com/poolgate/poolgate/internal/connstring"
 	"github.com/poolgate/poolgate/internal/testing/pgserver"
-	"github.com/poolgate/poolgate/poolgate"
-	"github.com/poolgate/poolgate/poolgate/gate"
 )
 
 // openBenchmark returns a Bench on a server as PostgreSQL ships it.
@@ -189,125 +186,6 @@ func BenchmarkFaithfulRead(b *testing.B) {
 		})
 	}
 }
-
-// BenchmarkFacadeThroughput compares a bare pool with another on as many
-// connections, in turns within one run: one of poolgate.Wrap, one of
-// poolgate.OpenDB, both with the bare driver, and one of the adapter. To compare
-// it with a second bare one says how good the comparison is: ratio should then
-// be 1. Pools that are opened first or used first are not alike, so both change
-// places again and again. cpu-ratio compares what an operation takes of the
-// client's CPU time, which other processes disturb less.
-func BenchmarkFacadeThroughput(b *testing.B) {
-	const (
-		limit  = 8
-		rounds = 6 // pairs of pools
-		turns  = 8 // of four measurements each: bare, other, other, bare
-		turn   = 25 * time.Millisecond
-	)
-	bench := openBenchmark(b, Config{Ops: 1, Limit: limit})
-	for _, d := range Drivers() {
-		for _, s := range []struct {
-			name string
-			do   func(context.Context, *sql.DB) error
-		}{
-			{"select1", selectOne},
-			{"parameter", selectParameter},
-			{"faithful-read", faithfulRead},
-			{"faithful-write", func(ctx context.Context, db *sql.DB) error { return faithfulWrite(ctx, db, Op{Kind: Write}) }},
-		} {
-			for _, callers := range []int{limit, 8 * limit} {
-				for _, other := range []string{"Wrap", "OpenDB", "adapter", "bare"} {
-					b.Run(fmt.Sprintf("driver=%s/statement=%s/limit=%d/callers=%d/other=%s", d, s.name, limit, callers, other), func(b *testing.B) {
-						fresh(b, bench, Idiomatic) // the index keeps the read from being all there is to measure
-						fill(b, bench, halfway)
-						var ratios, cpuRatios, cpu []float64
-						// costs measures the turns' throughput, and what an operation
-						// takes of this process's CPU time.
-						costs := func(db *sql.DB) (opsPerSecond, cpuPerOp float64) {
-							before, _ := CPUTime()
-							opsPerSecond = throughput(b, db, callers, turn, s.do)
-							after, _ := CPUTime()
-							return opsPerSecond, (after - before).Seconds() / (opsPerSecond * turn.Seconds())
-						}
-						for b.Loop() {
-							for round := range rounds {
-								bare, second := openPair(b, d, bench.config.DSN, limit, other, round%2 == 0)
-								for range turns {
-									x1, u1 := costs(bare)
-									y1, v1 := costs(second)
-									y2, v2 := costs(second)
-									x2, u2 := costs(bare)
-									ratios = append(ratios, (y1+y2)/(x1+x2))
-									cpuRatios = append(cpuRatios, (v1+v2)/(u1+u2))
-									cpu = append(cpu, (v1+v2)/2*1e6)
-								}
-								bare.Close()
-								second.Close()
-							}
-						}
-						b.ReportMetric(0, "ns/op")
-						b.ReportMetric(median(ratios), "ratio")
-						b.ReportMetric(median(cpuRatios), "cpu-ratio")
-						b.ReportMetric(median(cpu), "cpu-µs/op")
-					})
-				}
-			}
-		}
-	}
-}
-
-// openPair returns a bare pool, and another with as many connections, all of
-// which are open.
-func openPair(b *testing.B, d Driver, dsn string, limit int, kind string, bareFirst bool) (bare, other *sql.DB) {
-	b.Helper()
-	dsn, err := d.connectionString(dsn, DefaultSchema, Faithful)
-	if err != nil {
-		b.Fatal(err)
-	}
-	config := poolgate.Config{Gate: gate.Config{Limit: limit}, CloseInner: true}
-	open := func(kind string) *sql.DB {
-		db, err := d.openBare(dsn)
-		if err != nil {
-			b.Fatal(err)
-		}
-		db.SetMaxOpenConns(limit)
-		db.SetMaxIdleConns(limit)
-		var gated *poolgate.DB
-		switch kind {
-		case "Wrap":
-			gated, err = poolgate.Wrap(db, config)
-		case "OpenDB":
-			gated, err = poolgate.OpenDB(dsnConnector{db.Driver(), dsn}, config)
-			db.Close()
-		case "adapter":
-			gated, err = d.openGated(dsn, config)
-			db.Close()
-		}
-		if err != nil {
-			b.Fatal(err)
-		}
-		if gated != nil {
-			db = gated.DB
-		}
-		throughput(b, db, 4*limit, 50*time.Millisecond, selectOne)
-		return db
-	}
-	if bareFirst {
-		bare = open("bare")
-		return bare, open(kind)
-	}
-	other = open(kind)
-	return open("bare"), other
-}
-
-// dsnConnector opens what sql.Open opens.
-type dsnConnector struct {
-	driver driver.Driver
-	dsn    string
-}
-
-func (c dsnConnector) Connect(context.Context) (driver.Conn, error) { return c.driver.Open(c.dsn) }
-func (c dsnConnector) Driver() driver.Driver                        { return c.driver }
 
 // throughput returns how many times a second the callers together do it.
 func throughput(b *testing.B, db *sql.DB, callers int, during time.Duration, do func(context.Context, *sql.DB) error) float64 {

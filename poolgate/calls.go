@@ -12,7 +12,6 @@ import (
 // CheckNamedValue lets the driver check and convert an argument, and leaves it
 // to database/sql if the driver has no say in it.
 func (s *seat) CheckNamedValue(v *driver.NamedValue) error {
-	// It is no call to the server, so begin is not called.
 	if s.ready() != nil {
 		return nil // whatever the argument is, the call fails for that reason
 	}
@@ -21,7 +20,7 @@ func (s *seat) CheckNamedValue(v *driver.NamedValue) error {
 		return driver.ErrSkip
 	}
 	returned := false
-	defer s.guard(&returned)
+	defer s.discardUnless(&returned)
 	err := checker.CheckNamedValue(v)
 	returned = true
 	return err

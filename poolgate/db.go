@@ -113,6 +113,7 @@ type DB struct {
 	config  Config
 	views   views
 	retries retries
+	altered atomic.Uint64 // counts the statements that began with ALTER, see noteLost
 
 	fitting  sync.Mutex  // serializes fit: the last of several sees what all have changed
 	shareEnd *time.Timer // calls fit; nil if there was no share that ends

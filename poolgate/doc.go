@@ -41,7 +41,9 @@
 // See Config.StatementsPerConn, and Config.PrepareQueries for statements that
 // nobody prepares. A statement that the server has lost, by DISCARD ALL for
 // instance, or whose result has another type after an ALTER TABLE, is prepared
-// again. Within a transaction that is too late, and the call fails.
+// again. Within a transaction that is too late, and the call fails. After a
+// statement of the DB that begins with ALTER, all are prepared again, for the
+// types of their arguments.
 //
 // # Retries
 //

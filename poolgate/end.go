@@ -69,34 +69,22 @@ const endPatience = 5 * time.Second
 
 // endBy executes the statements that end a checkout, and gives the connection
 // and the permit back. It does not wait for that longer than the context of the
-// checkout allows: the caller has its answer.
-func (s *seat) endBy(statements ...string) {
-	ctx, done := s.ctx, make(chan struct{})
-	h := s.detach()
-	go func() {
-		defer close(done)
-		h.permit.SetOwner()
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endPatience)
+// checkout allows: the caller has its answer. It returns the value of a panic.
+func (s *seat) endBy(statements ...string) (panicked any) {
+	until, cancel := context.WithTimeout(s.ctx, endPatience)
+	defer cancel()
+	background := context.WithoutCancel(s.ctx)
+	return s.letGo(until, func(h *held) (panicked any) {
+		ctx, cancel := context.WithTimeout(background, endPatience)
 		defer cancel()
 		for _, statement := range statements {
 			if !h.exec(ctx, statement) {
 				h.watch.discarded()
-				h.discard()
-				return
+				return h.discard()
 			}
 		}
-		h.giveBack()
-	}()
-	select {
-	case <-done:
-		return
-	case <-ctx.Done():
-	case <-time.After(endPatience):
-	}
-	select {
-	case <-done:
-	case <-time.After(discardPatience):
-	}
+		return h.giveBack()
+	})
 }
 
 // exec executes a statement, and reports whether it succeeded.

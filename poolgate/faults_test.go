@@ -129,6 +129,53 @@ func TestDriverPanics(t *testing.T) {
 		})
 	}
 
+	t.Run("a panic of an observer of the gate reaches the caller, and the permit comes back", func(t *testing.T) {
+		db, _ := openLosing(t, limit(1))
+		stop := db.Observe(poolgate.Observer{Gate: gate.Observer{AcquireEnd: func(context.Context, gate.AcquireEnd) { panic("observer") }}})
+		if got := panics(func() { execOnce(ctx, db.DB) }); got != "observer" {
+			t.Errorf("arrived as %v", got)
+		}
+		if got := db.Gate().Stats().InFlight; got != 0 {
+			t.Fatalf("%d permits are held", got)
+		}
+		stop()
+		must(t, execOnce(ctx, db.DB))
+	})
+
+	for name, config := range map[string]poolgate.Config{
+		"discarded": limit(1),
+		"reset":     {Gate: gate.Config{Limit: 1}, Reset: poolgate.ResetAlways},
+	} {
+		for event, o := range map[string]poolgate.Observer{
+			"LeaseEnd": {LeaseEnd: func(context.Context, poolgate.LeaseEnd) { panic("observer") }},
+			"Release": {
+				Gate:     gate.Observer{Release: func(gate.Release) { panic("observer") }},
+				LeaseEnd: func(context.Context, poolgate.LeaseEnd) {},
+			},
+		} {
+			t.Run("a panic in "+event+" as a connection is "+name+" reaches the caller", func(t *testing.T) {
+				db, _ := openLosing(t, config)
+				stop := db.Observe(o)
+				got := panics(func() {
+					conn, err := db.Conn(ctx)
+					must(t, err)
+					if name == "discarded" {
+						conn.Raw(func(any) error { return driver.ErrBadConn })
+					}
+					conn.Close()
+				})
+				if got != "observer" {
+					t.Errorf("arrived as %v", got)
+				}
+				if got := db.Gate().Stats().InFlight; got != 0 {
+					t.Fatalf("%d permits are held", got)
+				}
+				stop()
+				must(t, execOnce(ctx, db.DB))
+			})
+		}
+	}
+
 	for _, call := range []string{"valid", "close"} {
 		t.Run("a panic in "+call+" as the connection goes back does not keep the permit", func(t *testing.T) {
 			db, r := openLosing(t, limit(1))

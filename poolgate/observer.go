@@ -154,7 +154,6 @@ type watch struct {
 	lease     context.Context // what the observers made of it
 	isPlain   bool            // they made nothing of it
 	at        time.Duration   // of the last event
-	calling   bool            // a call to the driver is under way since then
 	permitted time.Duration   // when there was a permit; 0 if there is none
 	leased    bool            // there is a connection too
 	ended     LeaseEnd
@@ -201,7 +200,7 @@ func (w *watch) start(class string, err error) {
 // begin and end are called around each call to the driver. begin returns the
 // context for it.
 func (w *watch) begin(ctx context.Context) context.Context {
-	w.at, w.calling = sinceStart(), true
+	w.at = sinceStart()
 	w.ended.Calls++
 	return w.with(ctx)
 }
@@ -218,8 +217,7 @@ func (w *watch) with(ctx context.Context) context.Context {
 }
 
 func (w *watch) end() {
-	if w != nil && w.calling { // and not only to check an argument
-		w.calling = false
+	if w != nil {
 		w.ended.Busy += sinceStart() - w.at
 	}
 }

@@ -46,8 +46,9 @@ type seat struct {
 	// wants to know how long it takes.
 	began time.Time
 
-	// exposed is set once somebody had the driver's connection itself.
-	exposed bool
+	// exposed is set once somebody had the driver's connection itself, and alters
+	// once an ALTER was executed.
+	exposed, alters bool
 
 	// skipped is the Query or Exec that the driver wants prepared: the next
 	// statement is for that.
@@ -102,11 +103,7 @@ func (s *seat) checkOut(ctx context.Context) error {
 // gives everything back.
 func (s *seat) lease(w *watch, err error) {
 	returned := false
-	defer func() {
-		if !returned && s.conn != nil {
-			s.discard()
-		}
-	}()
+	defer s.discardUnless(&returned)
 	w.start(s.connector.classOf(w.checkout), err)
 	returned = true
 }
@@ -169,30 +166,31 @@ func (s *seat) IsValid() bool {
 		return false
 	}
 	returned := false
-	defer func() {
-		if !returned && s.conn != nil { // the driver panics
-			s.discard()
-		}
-	}()
+	defer s.discardUnless(&returned)
 	s.closeBound()
 	s.conn.statements.trim()
+	var panicked any
 	switch {
 	case s.spoiled:
+		panicked = s.discard()
+	case s.connector.readOnly && s.wantsReset():
+		panicked = s.endBy(commit, resetSession)
 	case s.connector.readOnly:
-		if s.wantsReset() {
-			s.endBy(commit, resetSession)
-		} else {
-			s.endBy(commit)
-		}
+		panicked = s.endBy(commit)
 	case s.wantsReset():
-		s.endBy(resetSession)
+		panicked = s.endBy(resetSession)
 	case s.connector.db.source.giveBack(s.conn):
 		s.conn = nil
 		s.giveBackPermit()
 		s.reset()
+	default:
+		panicked = s.discard()
 	}
 	returned = true
-	return s.Close() == nil
+	if panicked != nil {
+		panic(panicked)
+	}
+	return true
 }
 
 // Close discards the connection if the seat still has one.
@@ -207,6 +205,10 @@ func (s *seat) Close() error {
 
 // reset forgets what was of one checkout.
 func (s *seat) reset() {
+	if s.alters {
+		s.alters = false
+		s.connector.db.altered.Add(1)
+	}
 	s.ctx, s.skipped, s.inTx, s.spoiled, s.exposed = nil, "", false, false, false
 }
 
@@ -227,18 +229,21 @@ func (s *seat) detach() *held {
 	return h
 }
 
-// discard closes the connection, and then gives the permit back: what the limit
-// protects is the server, which may go on until the connection is closed. That
-// can take a while, so it has a goroutine of its own, for which the caller waits
-// a moment only. It returns the value of a panic of the driver.
-func (s *seat) discard() (panicked any) {
-	s.watch.discarded()
+// letGo has end give back what the seat holds. That can take a while, so it has a
+// goroutine of its own, for which the caller waits until ctx ends, and a moment
+// longer. It returns the value of a panic.
+func (s *seat) letGo(ctx context.Context, end func(*held) (panicked any)) (panicked any) {
 	h := s.detach()
 	done := make(chan any, 1)
 	go func() {
 		h.permit.SetOwner() // no longer the caller, who may wait for another permit
-		done <- h.discard()
+		done <- end(h)
 	}()
+	select {
+	case panicked = <-done:
+		return panicked
+	case <-ctx.Done():
+	}
 	patience := time.NewTimer(discardPatience)
 	defer patience.Stop()
 	select {
@@ -252,27 +257,52 @@ func (s *seat) discard() (panicked any) {
 // closed. Most are at once, and then the permit is there for another try.
 const discardPatience = 50 * time.Millisecond
 
+// discard closes the connection, and then gives the permit back: what the limit
+// protects is the server, which may go on until the connection is closed.
+func (s *seat) discard() (panicked any) {
+	s.watch.discarded()
+	return s.letGo(canceled, (*held).discard)
+}
+
+// canceled is a context that has ended.
+var canceled = func() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
+}()
+
+// discard returns the value of a panic, of which there may be several: of the
+// driver, and of observers.
 func (h *held) discard() (panicked any) {
+	recovers := func() {
+		if v := recover(); v != nil {
+			panicked = v
+		}
+	}
+	defer recovers()
 	defer h.watch.finish()
 	defer h.permit.Release()
-	defer func() { panicked = recover() }()
+	defer recovers()
 	h.source.discard(h.conn)
 	return nil
 }
 
-func (h *held) giveBack() {
+// giveBack returns the value of a panic too. If the driver panics, the connection
+// is closed for it.
+func (h *held) giveBack() (panicked any) {
 	if !h.isKept() {
-		h.discard()
-		return
+		return h.discard()
 	}
+	defer func() { panicked = recover() }()
+	defer h.watch.finish()
 	h.permit.Release()
-	h.watch.finish()
+	return nil
 }
 
 // isKept gives the connection back, and reports whether it was taken.
 func (h *held) isKept() (kept bool) {
 	defer func() {
-		if recover() != nil { // the connection is closed for it
+		if recover() != nil {
 			kept = false
 		}
 	}()
@@ -318,13 +348,19 @@ func (s *seat) begin(ctx context.Context, query string) context.Context {
 	return s.watch.begin(ctx)
 }
 
-// guard, deferred around every call into the driver, gives everything back if
-// the driver, an observer or a Finder panics or ends the goroutine. database/sql itself does so for
-// Exec, but not for Query and BeginTx, where connection and permit would be
-// lost. The panic goes on to the caller.
+// guard, deferred around every call into the driver after begin, gives everything
+// back if the driver, an observer or a Finder panics or ends the goroutine.
+// database/sql itself does so for Exec, but not for Query and BeginTx, where
+// connection and permit would be lost. The panic goes on to the caller.
 func (s *seat) guard(returned *bool) {
 	s.activity.End()
 	s.watch.end()
+	s.discardUnless(returned)
+}
+
+// discardUnless is guard for a call that does not go to the server, or not on
+// behalf of the caller.
+func (s *seat) discardUnless(returned *bool) {
 	if !*returned && s.conn != nil {
 		s.discard()
 	}

@@ -24,14 +24,16 @@ type statements struct {
 	byQuery map[string]*list.Element
 	order   list.List // of *prepared
 	turn    uint64    // counts the checkouts
+	altered uint64    // what DB.altered was when they were prepared
 	lastUse uint64    // for innerPool
 }
 
 type prepared struct {
 	query string
 	stmt  driver.Stmt
+	stale bool   // it was closed, or the server has lost it or its plan
 	turn  uint64 // of the checkout that used it last
-	stale bool   // the server has lost it, or its plan: to be prepared again
+	users int    // of that checkout that have not closed it
 }
 
 // get returns the statement for query, or nil if there is none that can be
@@ -46,18 +48,13 @@ func (s *statements) get(query string) *prepared {
 		return nil
 	}
 	s.order.MoveToFront(e)
-	p.turn = s.turn
+	if p.turn != s.turn {
+		p.turn, p.users = s.turn, 0
+	}
 	return p
 }
 
-// forget closes the statement for query, which is stale, if there is one.
-func (s *statements) forget(query string) {
-	if e := s.byQuery[query]; e != nil {
-		s.remove(e)
-	}
-}
-
-// add adds a statement, and closes others that nobody has used since the
+// add adds a statement, and closes another that nobody has used since the
 // checkout if there are too many. Those that were used may have rows open.
 func (s *statements) add(query string, stmt driver.Stmt) *prepared {
 	if s.byQuery == nil {
@@ -75,14 +72,23 @@ func (s *statements) isFull() bool { return s.order.Len() > max(0, s.most) }
 
 func (s *statements) remove(e *list.Element) {
 	p := s.order.Remove(e).(*prepared)
+	p.stale = true
 	delete(s.byQuery, p.query)
 	_ = p.stmt.Close() // an error of the connection shows at the next call
 }
 
-// closed is called when somebody has closed a statement for query, which is kept
-// unless there are too many.
-func (s *statements) closed(query string) {
-	if e := s.byQuery[query]; e != nil && s.isFull() {
+// forget closes the statement for query, which is stale, if there is one.
+func (s *statements) forget(query string) {
+	if e := s.byQuery[query]; e != nil {
+		s.remove(e)
+	}
+}
+
+// closed is called when a user of p has closed it. It is kept unless there are
+// too many. Other users may have rows open.
+func (s *statements) closed(p *prepared) {
+	p.users--
+	if e := s.byQuery[p.query]; p.users == 0 && s.isFull() && e != nil && e.Value == p {
 		s.remove(e)
 	}
 }
@@ -98,7 +104,8 @@ func (s *statements) trim() {
 	s.turn++
 }
 
-// lost notes that the server has forgotten all statements.
+// lost notes that the server has forgotten all statements, or that they are out
+// of date.
 func (s *statements) lost() {
 	if s == nil {
 		return
@@ -113,7 +120,12 @@ func (s *seat) statements() *statements {
 	if s.conn.statements == nil {
 		s.conn.statements = s.connector.db.source.prepared(s.conn)
 	}
-	return s.conn.statements
+	all := s.conn.statements
+	if now := s.connector.db.altered.Load(); all.altered != now {
+		all.altered = now
+		all.lost()
+	}
+	return all
 }
 
 // A stmt is a statement of a seat. Without the seat's connection it holds
@@ -125,10 +137,10 @@ type stmt struct {
 	checks bool // the driver's statement has a say in its arguments
 	once   bool // it is for one Query or Exec, and is not kept
 
-	// own is the driver's statement if it belongs to one checkout alone, which
-	// is the seat's turn.
-	own  driver.Stmt
-	turn uint64
+	// What it is in one checkout, which is the seat's turn.
+	turn   uint64
+	own    driver.Stmt // of this checkout alone; nil if there is none
+	shared *prepared   // among those of the connection; nil if there is none
 
 	failed error // of an attempt to prepare it that could not return it
 }
@@ -184,12 +196,20 @@ func (st *stmt) drivers(ctx context.Context) (driver.Stmt, error) {
 // it was prepared before.
 func (st *stmt) find(ctx context.Context) (d driver.Stmt, before *prepared, err error) {
 	s := st.seat
-	if st.own != nil && st.turn == s.turn {
+	if st.turn != s.turn {
+		st.turn, st.own, st.shared = s.turn, nil, nil
+	}
+	if st.own != nil {
 		return st.own, nil, nil
 	}
 	reuses := !st.once && s.reuses(st.query)
 	if reuses {
-		if p := s.statements().get(st.query); p != nil {
+		all := s.statements()
+		if p := st.shared; p != nil && !p.stale {
+			return p.stmt, p, nil
+		}
+		if p := all.get(st.query); p != nil {
+			st.share(p)
 			return p.stmt, p, nil
 		}
 	}
@@ -202,15 +222,21 @@ func (st *stmt) find(ctx context.Context) (d driver.Stmt, before *prepared, err 
 	d, err = prepareOn(ctx, s.conn.driver, st.query)
 	if err == nil {
 		if reuses && isOrdinary(d) {
-			s.statements().add(st.query, d)
+			st.share(s.statements().add(st.query, d))
 		} else {
-			st.own, st.turn = d, s.turn
+			st.own = d
 			s.bound = append(s.bound, st)
 		}
 	}
 	s.called(ctx, "prepare", st.query, nil, err)
 	returned = true
 	return d, nil, err
+}
+
+// share makes st a user of p.
+func (st *stmt) share(p *prepared) {
+	st.shared = p
+	p.users++
 }
 
 // reuses reports whether a statement for query can be used again, after others
@@ -244,19 +270,19 @@ func prepareOn(ctx context.Context, conn driver.Conn, query string) (driver.Stmt
 
 // Close closes the driver's statement if it is that of this checkout alone.
 // Otherwise it stays with its connection.
-func (st *stmt) Close() error {
-	s, own := st.seat, st.own
-	if s.conn == nil {
+func (st *stmt) Close() (err error) {
+	s, own, shared := st.seat, st.own, st.shared
+	if s.conn == nil || st.turn != s.turn {
 		return nil
 	}
+	st.own, st.shared = nil, nil
 	returned := false
-	defer s.guard(&returned)
-	var err error
-	if own != nil && st.turn == s.turn {
-		st.own = nil
+	defer s.discardUnless(&returned)
+	switch {
+	case own != nil:
 		err = own.Close()
-	} else if s.conn.statements != nil {
-		s.conn.statements.closed(st.query)
+	case shared != nil:
+		s.conn.statements.closed(shared)
 	}
 	returned = true
 	return err
@@ -298,7 +324,7 @@ func (st *stmt) CheckNamedValue(v *driver.NamedValue) error {
 		return driver.ErrSkip
 	}
 	returned := false
-	defer s.guard(&returned)
+	defer s.discardUnless(&returned)
 	err = checker.CheckNamedValue(v)
 	returned = true
 	return err
@@ -310,77 +336,83 @@ func (st *stmt) CheckNamedValue(v *driver.NamedValue) error {
 func (st *stmt) Exec([]driver.Value) (driver.Result, error) { return nil, errors.ErrUnsupported }
 func (st *stmt) Query([]driver.Value) (driver.Rows, error)  { return nil, errors.ErrUnsupported }
 
-func (st *stmt) ExecContext(ctx context.Context, args []driver.NamedValue) (res driver.Result, err error) {
-	err = st.run(ctx, "exec", args, func(ctx context.Context, d driver.Stmt) error {
-		if d, ok := d.(driver.StmtExecContext); ok {
-			res, err = d.ExecContext(ctx, args)
-			return err
-		}
-		values, err := positional(ctx, args)
-		if err == nil {
-			//lint:ignore SA1019 old drivers have nothing else
-			res, err = d.Exec(values)
-		}
-		return err
-	})
+func (st *stmt) ExecContext(ctx context.Context, args []driver.NamedValue) (driver.Result, error) {
+	res, _, err := st.run(ctx, "exec", args)
 	return res, err
 }
 
-func (st *stmt) QueryContext(ctx context.Context, args []driver.NamedValue) (rows driver.Rows, err error) {
-	err = st.run(ctx, "query", args, func(ctx context.Context, d driver.Stmt) error {
-		if d, ok := d.(driver.StmtQueryContext); ok {
-			rows, err = d.QueryContext(ctx, args)
-			return err
-		}
-		values, err := positional(ctx, args)
-		if err == nil {
-			//lint:ignore SA1019 old drivers have nothing else
-			rows, err = d.Query(values)
-		}
-		return err
-	})
+func (st *stmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driver.Rows, error) {
+	_, rows, err := st.run(ctx, "query", args)
 	return rows, err
 }
 
-// run has do execute the driver's statement. If the server turns out to have
-// lost it, or its plan, before it has executed anything, run prepares it again
-// and calls do a second time, but not within a transaction, which has failed
-// with it. If a statement has begun that, of which a seat does not know, run
-// finds out.
-func (st *stmt) run(ctx context.Context, kind string, args []driver.NamedValue, do func(context.Context, driver.Stmt) error) error {
+// run executes the driver's statement. If the server turns out to have lost it,
+// or its plan, before it has executed anything, run prepares it again and
+// executes it a second time, but not within a transaction, which has failed with
+// it. If a statement has begun that, of which a seat does not know, run finds
+// out.
+func (st *stmt) run(ctx context.Context, kind string, args []driver.NamedValue) (res driver.Result, rows driver.Rows, err error) {
 	s := st.seat
 	if err := s.ready(); err != nil {
-		return err
+		return nil, nil, err
 	}
 	if failed := st.failed; failed != nil {
 		st.failed = nil
-		return failed
+		return nil, nil, failed
 	}
 	for first := error(nil); ; {
 		d, before, err := st.find(ctx)
 		if err != nil {
 			if first != nil && sqlstate.Of(err) == "25P02" { // a statement has begun a transaction
-				return first
+				err = first
 			}
-			return err
+			return nil, nil, err
 		}
-		err = st.call(ctx, kind, args, d, do)
+		res, rows, err := st.call(ctx, kind, args, d)
 		if err == nil || before == nil || s.conn == nil || !before.outdated(err, s.conn) || s.inTx || first != nil {
-			return err
+			return res, rows, err
 		}
 		first = err
 	}
 }
 
-func (st *stmt) call(ctx context.Context, kind string, args []driver.NamedValue, d driver.Stmt, do func(context.Context, driver.Stmt) error) error {
+func (st *stmt) call(ctx context.Context, kind string, args []driver.NamedValue, d driver.Stmt) (res driver.Result, rows driver.Rows, err error) {
 	s := st.seat
 	ctx = s.begin(ctx, st.query)
 	returned := false
 	defer s.guard(&returned)
-	err := do(ctx, d)
+	if kind == "exec" {
+		res, err = execBy(ctx, d, args)
+	} else {
+		rows, err = queryBy(ctx, d, args)
+	}
 	s.called(ctx, kind, st.query, args, err)
 	returned = true
-	return err
+	return res, rows, err
+}
+
+func execBy(ctx context.Context, d driver.Stmt, args []driver.NamedValue) (driver.Result, error) {
+	if d, ok := d.(driver.StmtExecContext); ok {
+		return d.ExecContext(ctx, args)
+	}
+	values, err := positional(ctx, args)
+	if err != nil {
+		return nil, err
+	}
+	//lint:ignore SA1019 old drivers have nothing else
+	return d.Exec(values)
+}
+
+func queryBy(ctx context.Context, d driver.Stmt, args []driver.NamedValue) (driver.Rows, error) {
+	if d, ok := d.(driver.StmtQueryContext); ok {
+		return d.QueryContext(ctx, args)
+	}
+	values, err := positional(ctx, args)
+	if err != nil {
+		return nil, err
+	}
+	//lint:ignore SA1019 old drivers have nothing else
+	return d.Query(values)
 }
 
 // outdated reports whether err says that the server could not begin to execute p
@@ -445,16 +477,25 @@ func (s *seat) direct(ctx context.Context, query string, args []driver.NamedValu
 }
 
 // noteLost looks out for statements upon which the server forgets what it has
-// prepared.
+// prepared, and those that could change the types of arguments. A statement that
+// was prepared before such a change takes its arguments by the old types, and
+// the server converts them. The seat's own may still be in its transaction, so
+// that others are to look again after its release.
 func (s *seat) noteLost(query string) {
-	if s.conn.statements != nil && (beginsWith(query, "discard") || beginsWith(query, "deallocate")) {
+	switch {
+	case beginsWith(query, "alter"):
+		s.alters = true
+		s.connector.db.altered.Add(1)
+	case beginsWith(query, "discard"), beginsWith(query, "deallocate"):
 		s.conn.statements.lost()
 	}
 }
 
-// beginsWith reports whether the first word of query is word, which is in lower
-// case.
+// beginsWith reports whether query begins with word, which is in lower case.
 func beginsWith(query, word string) bool {
-	query = strings.TrimLeft(query, " \t\r\n")
-	return len(query) >= len(word) && strings.EqualFold(query[:len(word)], word)
+	i := 0
+	for i < len(query) && (query[i] == ' ' || query[i] == '\n' || query[i] == '\t' || query[i] == '\r') {
+		i++
+	}
+	return len(query)-i >= len(word) && strings.EqualFold(query[i:i+len(word)], word)
 }

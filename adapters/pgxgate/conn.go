@@ -31,9 +31,10 @@ type Conn struct {
 	deferred  deferred
 	late      *deferredTx // the transaction, if its BEGIN was deferred
 
-	heard    time.Time // when the server was heard last, as far as that counts
+	ping     socket.Ping
 	asked    time.Time // when the server had the role that the DSN wants
 	checkout int64     // what was sent when the connection was taken from the pool
+	tx       *tx       // that is open; nil if none is
 }
 
 var errBusy = errors.New("pgxgate: the connection is busy: close the rows of the query before first")
@@ -48,7 +49,7 @@ func (c *Conn) ResetSession(ctx context.Context) error {
 	if c.pg.IsClosed() || c.pg.TxStatus() != 'I' {
 		return driver.ErrBadConn
 	}
-	if err := c.connector.silence.Check(ctx, c.socket, c.heard, c.check()); err != nil {
+	if err := c.connector.silence.Check(ctx, c.socket, c.check()); err != nil {
 		return err
 	}
 	c.socket.Busy()
@@ -57,15 +58,14 @@ func (c *Conn) ResetSession(ctx context.Context) error {
 }
 
 // check is what ResetSession sends where there is a doubt.
-func (c *Conn) check() socket.Ping {
-	ping := c.connector.ping(c.ping)
-	if c.connector.role.IsDoubted(c.asked) {
-		ping.After, ping.Send = 0, c.ask
+func (c *Conn) check() *socket.Ping {
+	if !c.connector.role.IsDoubted(c.asked) {
+		return &c.ping
 	}
-	return ping
+	ask := c.ping
+	ask.After, ask.Send = 0, c.ask
+	return &ask
 }
-
-func (c *Conn) ping() error { return c.pg.Ping(context.Background()) }
 
 // ask asks whether the server has the role that the DSN wants.
 func (c *Conn) ask() error {
@@ -84,7 +84,6 @@ func (c *Conn) IsValid() bool {
 	if !c.link.IsClean() || c.answers.skip > 0 { // a BEGIN is in pgx's buffer
 		return false
 	}
-	c.heard = time.Now()
 	c.socket.Idle()
 	return true
 }
@@ -100,8 +99,12 @@ func (c *Conn) Close() error {
 	return c.link.End(c.inner.Close)
 }
 
-// begin is called before each call of pgx's connection, and result after it.
-func (c *Conn) begin() socket.Call {
+// begin is called before each call of pgx's connection, with the context that
+// pgx gets, and result after it.
+func (c *Conn) begin(ctx context.Context) socket.Call {
+	if c.tx != nil {
+		c.tx.watch(ctx)
+	}
 	c.watcher.begin()
 	return socket.Call{Checkout: c.checkout, Start: c.socket.Sent()}
 }
@@ -145,7 +148,7 @@ func (c *Conn) CheckNamedValue(v *driver.NamedValue) error { return c.inner.Chec
 
 // Ping asks the server for an answer.
 func (c *Conn) Ping(ctx context.Context) error {
-	call := c.begin()
+	call := c.begin(ctx)
 	err := c.lead(ctx, &call, false)
 	call.Harmless = true
 	if err == nil {
@@ -167,7 +170,7 @@ func (c *Conn) ExecContext(ctx context.Context, query string, args []driver.Name
 		c.deferred.queries = append(c.deferred.queries, query)
 		return driver.RowsAffected(0), nil
 	}
-	call := c.begin()
+	call := c.begin(ctx)
 	err := c.lead(ctx, &call, c.usesExtended(query, args, true))
 	var res driver.Result
 	if err == nil {
@@ -182,7 +185,7 @@ func (c *Conn) ExecContext(ctx context.Context, query string, args []driver.Name
 
 // QueryContext executes a query.
 func (c *Conn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
-	call := c.begin()
+	call := c.begin(ctx)
 	err := c.lead(ctx, &call, c.usesExtended(query, args, false))
 	var inner driver.Rows
 	if err == nil {
@@ -203,7 +206,7 @@ func (c *Conn) Prepare(query string) (driver.Stmt, error) {
 
 // PrepareContext prepares a statement.
 func (c *Conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, error) {
-	call := c.begin()
+	call := c.begin(ctx)
 	call.Harmless = true
 	err := c.lead(ctx, &call, true)
 	var inner driver.Stmt
@@ -224,17 +227,18 @@ type stmt struct {
 }
 
 func (s *stmt) Close() error {
-	call := s.conn.begin()
-	err := s.conn.lead(context.Background(), &call, false)
+	ctx := context.Background()
+	call := s.conn.begin(ctx)
+	err := s.conn.lead(ctx, &call, false)
 	call.Harmless = true
 	if err == nil {
 		err = s.Stmt.Close()
 	}
-	return s.conn.result(context.Background(), call, err)
+	return s.conn.result(ctx, call, err)
 }
 
 func (s *stmt) ExecContext(ctx context.Context, args []driver.NamedValue) (driver.Result, error) {
-	call := s.conn.begin()
+	call := s.conn.begin(ctx)
 	err := s.conn.lead(ctx, &call, false)
 	var res driver.Result
 	if err == nil {
@@ -247,7 +251,7 @@ func (s *stmt) ExecContext(ctx context.Context, args []driver.NamedValue) (drive
 }
 
 func (s *stmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driver.Rows, error) {
-	call := s.conn.begin()
+	call := s.conn.begin(ctx)
 	err := s.conn.lead(ctx, &call, false)
 	var inner driver.Rows
 	if err == nil {

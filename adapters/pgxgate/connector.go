@@ -131,6 +131,7 @@ func (c *Connector) connect(ctx context.Context, check bool) (*Conn, error) {
 	conn.link.Established(conn.pg)
 	conn.socket = conn.link.Socket
 	c.role.Opened(conn.socket, asked)
+	conn.ping = c.ping(func() error { return conn.pg.Ping(context.Background()) })
 	if check && several {
 		set := "set " + dsn.ClientCheckSetting + " = " + strconv.FormatInt(socket.CheckInterval.Milliseconds(), 10)
 		if _, err := conn.ExecContext(ctx, set, nil); err != nil && conn.pg.IsClosed() {
@@ -138,7 +139,7 @@ func (c *Connector) connect(ctx context.Context, check bool) (*Conn, error) {
 			return nil, err
 		}
 	}
-	conn.checkout, conn.heard = conn.socket.Sent(), time.Now()
+	conn.checkout = conn.socket.Sent()
 	return conn, nil
 }
 

@@ -66,7 +66,7 @@ func (c *Conn) SendPipeline(ctx context.Context, p poolgate.Pipeline) (poolgate.
 	if err := c.CanPipeline(); err != nil {
 		return nil, err
 	}
-	r := &pipelineResults{conn: c, ctx: ctx, call: c.begin(), statements: p.Statements}
+	r := &pipelineResults{conn: c, ctx: ctx, call: c.begin(ctx), statements: p.Statements}
 	if err := c.lead(ctx, &r.call, false); err != nil {
 		return nil, c.result(ctx, r.call, err)
 	}

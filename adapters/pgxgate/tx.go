@@ -3,6 +3,7 @@ package pgxgate
 import (
 	"context"
 	"database/sql/driver"
+	"reflect"
 
 	"github.com/poolgate/poolgate/adapters/internal/socket"
 	"github.com/poolgate/poolgate/internal/operation"
@@ -22,11 +23,8 @@ func (c *Conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, e
 	if err != nil {
 		return nil, err
 	}
-	t := &tx{Tx: inner, conn: c, ctx: ctx, unwatch: func() bool { return true }}
-	if ctx.Done() != nil {
-		t.unwatch = context.AfterFunc(ctx, c.watcher.interrupt)
-	}
-	return t, nil
+	c.tx = &tx{Tx: inner, conn: c, ctx: ctx}
+	return c.tx, nil
 }
 
 func (c *Conn) beginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, error) {
@@ -35,7 +33,7 @@ func (c *Conn) beginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, e
 		c.late = &deferredTx{conn: c, ctx: ctx}
 		return c.late, nil
 	}
-	call := c.begin()
+	call := c.begin(ctx)
 	call.Harmless = true
 	inner, err := c.inner.BeginTx(ctx, opts)
 	return inner, c.result(ctx, call, err)
@@ -47,20 +45,40 @@ type tx struct {
 	driver.Tx
 	conn    *Conn
 	ctx     context.Context
-	unwatch func() bool
+	unwatch func() bool // nil if ctx is not watched
+}
+
+// watch watches the transaction's context from now on, as a call under ctx
+// begins. pgx itself watches that of the call.
+func (t *tx) watch(ctx context.Context) {
+	if t.unwatch != nil || t.ctx.Done() == nil {
+		return
+	}
+	if reflect.TypeOf(ctx).Kind() == reflect.Pointer && ctx == t.ctx { // others need not be comparable
+		return
+	}
+	t.unwatch = context.AfterFunc(t.ctx, t.conn.watcher.interrupt)
+}
+
+// ends is called when the transaction is about to end.
+func (t *tx) ends() {
+	t.conn.tx = nil
+	if t.unwatch != nil {
+		t.unwatch()
+	}
 }
 
 func (t *tx) Commit() error {
-	defer t.unwatch()
-	call := t.conn.begin()
+	defer t.ends()
+	call := t.conn.begin(t.ctx)
 	return t.conn.result(t.ctx, call, t.Tx.Commit())
 }
 
 // Rollback rolls back, also after the transaction's context has ended. That is
 // when pgx by itself gives the connection up.
 func (t *tx) Rollback() error {
-	t.unwatch()
-	call := t.conn.begin()
+	t.ends()
+	call := t.conn.begin(t.ctx)
 	call.Harmless = true
 	if t.ctx.Err() == nil {
 		return t.conn.result(t.ctx, call, t.Tx.Rollback())

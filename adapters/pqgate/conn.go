@@ -46,7 +46,7 @@ type Conn struct {
 	// deadline on the socket.
 	limited atomic.Bool
 
-	heard    time.Time // when the server was heard last, as far as that counts
+	ping     socket.Ping
 	asked    time.Time // when the server had the role that the DSN wants
 	checkout int64     // what was sent when the connection was taken from the pool
 
@@ -67,7 +67,7 @@ func (c *Conn) ResetSession(ctx context.Context) error {
 	if c.dead() {
 		return driver.ErrBadConn
 	}
-	if err := c.connector.silence.Check(ctx, c.socket, c.heard, c.check()); err != nil {
+	if err := c.connector.silence.Check(ctx, c.socket, c.check()); err != nil {
 		return err
 	}
 	c.socket.Busy()
@@ -76,15 +76,14 @@ func (c *Conn) ResetSession(ctx context.Context) error {
 }
 
 // check is what ResetSession sends where there is a doubt.
-func (c *Conn) check() socket.Ping {
-	ping := c.connector.ping(c.ping)
-	if c.connector.role.IsDoubted(c.asked) {
-		ping.After, ping.Send = 0, c.ask
+func (c *Conn) check() *socket.Ping {
+	if !c.connector.role.IsDoubted(c.asked) {
+		return &c.ping
 	}
-	return ping
+	ask := c.ping
+	ask.After, ask.Send = 0, c.ask
+	return &ask
 }
-
-func (c *Conn) ping() error { return c.inner.Ping(context.Background()) }
 
 // dead reports whether the connection is of no use any more. lib/pq does not
 // notice each error of its socket.
@@ -98,7 +97,6 @@ func (c *Conn) IsValid() bool {
 	if c.dead() || !c.line.Settled() || c.inTransaction() {
 		return false
 	}
-	c.heard = time.Now()
 	c.socket.Idle()
 	return true
 }

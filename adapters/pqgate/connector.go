@@ -163,7 +163,8 @@ func (c *Connector) connect(ctx context.Context, check bool) (*Conn, error) {
 			return nil, err
 		}
 	}
-	conn.checkout, conn.heard = conn.socket.Sent(), time.Now()
+	conn.ping = c.ping(func() error { return conn.inner.Ping(context.Background()) })
+	conn.checkout = conn.socket.Sent()
 	return conn, nil
 }
 

@@ -50,11 +50,10 @@ func (t *tx) end(harmless bool, end func() error) error {
 	ctx := t.conn.tx
 	call := t.conn.begin()
 	call.Harmless = harmless
-	// If ctx has ended, lib/pq closes the connection here, and writes to it.
-	lift := t.conn.socket.LimitWrites(ctx)
-	err := end()
-	lift()
-	err = t.conn.result(ctx, call, err)
+	if ctx.Err() != nil { // then lib/pq closes the connection here, and writes to it
+		defer t.conn.socket.LimitWrites(ctx)()
+	}
+	err := t.conn.result(ctx, call, end())
 	t.conn.tx, t.conn.copy = nil, nil
 	return err
 }

@@ -208,8 +208,7 @@ func (g *Gate) acquire(ctx context.Context, done error, c *class, r Request) (Pe
 		p := Permit{h, h.turn}
 		g.mu.Unlock()
 		h.keepStack(g.config.StackEvery)
-		end.report(ctx, nil)
-		return p, nil
+		return p, end.granted(ctx, p)
 	}
 	w := g.enqueue(ctx, c, r)
 	w.shadowed = shadowed
@@ -222,13 +221,14 @@ func (g *Gate) acquire(ctx context.Context, done error, c *class, r Request) (Pe
 		onWait()
 	}
 
-	end.waits(ctx)
+	end.waits(ctx, w)
 	p, waited, err := g.wait(ctx, w)
-	if err == nil {
-		p.hold.keepStack(g.config.StackEvery)
-	}
 	end.Queued, end.Waited = true, waited
-	return p, end.report(ctx, err)
+	if err != nil {
+		return p, end.report(ctx, err)
+	}
+	p.hold.keepStack(g.config.StackEvery)
+	return p, end.granted(ctx, p)
 }
 
 // wait has the caller wait until w is resolved.
@@ -264,6 +264,23 @@ func (g *Gate) wait(ctx context.Context, w *waiter) (Permit, time.Duration, erro
 		return Permit{}, waited, g.decline(p, waited, err) // granted, and canceled before it was looked at
 	}
 	return p, waited, nil
+}
+
+// abandon ends the wait of w, for which nobody waits.
+func (g *Gate) abandon(w *waiter) {
+	g.mu.Lock()
+	if w.queued {
+		now := g.now()
+		g.dequeue(w, now)
+		g.serve(now) // its weight may have been in the way
+		g.unlock()
+		return
+	}
+	g.mu.Unlock()
+	<-w.ready
+	if h := w.hold; h != nil {
+		Permit{h, h.turn}.Release()
+	}
 }
 
 func (g *Gate) recycle(w *waiter) {

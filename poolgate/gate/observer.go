@@ -11,7 +11,8 @@ import (
 // An Observer is told what happens at a gate: for tracing, metrics and logs. Any
 // field may be nil. The functions are called without a lock, on the goroutine
 // that it happens on, and by several at once: they must be quick, safe for
-// concurrent use, and must not panic.
+// concurrent use, and must not panic. If WaitStart or AcquireEnd does, so does
+// Acquire, and the caller holds no permit.
 type Observer struct {
 	// WaitStart is called when a caller joins the queue: not for one that is
 	// let in or refused at once.
@@ -134,12 +135,40 @@ func (g *Gate) snapshot(c *class, r Request) observation {
 	return o
 }
 
-func (o *observation) waits(ctx context.Context) {
+// waits tells that w was queued. If an observer panics, w waits no longer.
+func (o *observation) waits(ctx context.Context, w *waiter) {
+	if len(o.observers) == 0 {
+		return
+	}
+	returned := false
+	defer func() {
+		if !returned {
+			w.class.gate.abandon(w)
+		}
+	}()
 	for _, one := range o.observers {
 		if one.WaitStart != nil {
 			one.WaitStart(ctx, o.WaitStart)
 		}
 	}
+	returned = true
+}
+
+// granted is report for a caller that got p. If an observer panics, it gives p
+// back.
+func (o *observation) granted(ctx context.Context, p Permit) error {
+	if len(o.observers) == 0 {
+		return nil
+	}
+	returned := false
+	defer func() {
+		if !returned {
+			p.Release()
+		}
+	}()
+	err := o.report(ctx, nil)
+	returned = true
+	return err
 }
 
 // report tells of the end, and returns err.

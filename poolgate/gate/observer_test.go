@@ -95,6 +95,43 @@ func TestObservers(t *testing.T) {
 	})
 }
 
+func TestObserverPanics(t *testing.T) {
+	for name, o := range map[string]gate.Observer{
+		"WaitStart":  {WaitStart: func(context.Context, gate.WaitStart) { panic("observer") }},
+		"AcquireEnd": {AcquireEnd: func(context.Context, gate.AcquireEnd) { panic("observer") }},
+	} {
+		inBubble(t, "an Acquire whose "+name+" panics holds no permit and no place in the queue", func(t *testing.T) {
+			g := newGate(t, gate.Config{Limit: 1})
+			panics := func() (value any) {
+				defer func() { value = recover() }()
+				g.Acquire(t.Context())
+				return nil
+			}
+			if name == "AcquireEnd" { // at once
+				stop := g.Observe(o)
+				if got := panics(); got != "observer" {
+					t.Errorf("arrived as %v", got)
+				}
+				stop()
+			}
+			held := acquire(t, g)
+			stop := g.Observe(o)
+			waited := make(chan any)
+			go func() { waited <- panics() }()
+			synctest.Wait()
+			stop()
+			held.Release()
+			if got := <-waited; got != "observer" {
+				t.Errorf("arrived as %v", got)
+			}
+			if s := g.Stats(); s.InFlight != 0 || s.Waiting != 0 {
+				t.Errorf("%d permits are held, and %d wait", s.InFlight, s.Waiting)
+			}
+			acquire(t, g).Release()
+		})
+	}
+}
+
 func TestLeaks(t *testing.T) {
 	inBubble(t, "a permit that is held too long is reported once, and again when it comes back", func(t *testing.T) {
 		g := newGate(t, gate.Config{Limit: 2, LeakAfter: time.Minute, StackEvery: 1})

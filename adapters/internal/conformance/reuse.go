@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/poolgate/poolgate/poolgate"
 	"github.com/poolgate/poolgate/poolgate/gate"
@@ -215,8 +216,14 @@ func testOutdated(t *testing.T, d Driver, way reuseWay) {
 		{"a column that is added", "select * from t where id = $1", func(t *testing.T) {
 			f.must(t, "alter table t add w int default 7")
 		}, "alter table t drop w", "1 a", "1 a 7"},
+		{"a column that another program adds", "select * from t where id = $1", func(t *testing.T) {
+			f.foreign(t, "alter table t add w int default 7")
+		}, "alter table t drop w", "1 a", "1 a 7"},
 		{"a column of another type", "select id from t where id = $1", func(t *testing.T) {
 			f.must(t, "alter table t alter id type text")
+		}, "alter table t alter id type int using id::int", "1", "1"},
+		{"a column that another program gives another type", "select id from t where id = $1", func(t *testing.T) {
+			f.foreign(t, "alter table t alter id type text")
 		}, "alter table t alter id type int using id::int", "1", "1"},
 		{"a table that is made again", "select * from t where id = $1", func(t *testing.T) {
 			f.must(t, "drop table t", "create table t (id int, v text)", "insert into t values (1, 'again')")
@@ -259,11 +266,40 @@ func testOutdated(t *testing.T, d Driver, way reuseWay) {
 		})
 	}
 
+	t.Run("an argument is what its column is after an ALTER", func(t *testing.T) {
+		f.must(t, "create table events (at date)")
+		defer f.must(t, "drop table events")
+		ask := way.query(t, f, "insert into events values ($1) returning at::text")
+		at := time.Date(2026, 2, 3, 4, 5, 6, 0, time.UTC)
+		insert := func(want string) {
+			t.Helper()
+			crowdly(t, 8*limit, func(int) error {
+				got, err := texts(ask(ctx, at))
+				if err == nil && got != want {
+					err = fmt.Errorf("got %q, want %q", got, want)
+				}
+				return err
+			})
+		}
+		insert("2026-02-03")
+		tx, err := f.BeginTx(ctx, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := tx.Exec("ALTER TABLE events ALTER at TYPE timestamp"); err != nil {
+			t.Fatal(err)
+		}
+		if err := tx.Commit(); err != nil {
+			t.Fatal(err)
+		}
+		insert("2026-02-03 04:05:06")
+	})
+
 	t.Run("within a transaction the call fails, and the next does not", func(t *testing.T) {
 		query := "select * from t where id = $1"
 		ask := way.query(t, f, query)
 		crowdly(t, 8*limit, func(int) error { _, err := texts(ask(ctx, "1")); return err })
-		f.must(t, "alter table t add w int default 7")
+		f.foreign(t, "alter table t add w int default 7")
 		defer f.must(t, "alter table t drop w")
 		for range 2 * limit {
 			tx, err := f.BeginTx(ctx, nil)
@@ -329,7 +365,7 @@ func testOutdated(t *testing.T, d Driver, way reuseWay) {
 			t.Fatal(err)
 		}
 		defer stmt.Close()
-		f.must(t, "alter table t add w int default 7")
+		f.foreign(t, "alter table t add w int default 7")
 		defer f.must(t, "alter table t drop w")
 		for range 2 * limit {
 			if got, err := texts(stmt.QueryContext(ctx, "1")); err == nil && got != "1 a 7" || err != nil && state(err) != "0A000" {
@@ -428,6 +464,53 @@ func testEviction(t *testing.T, d Driver) {
 				t.Errorf("%d are kept", n)
 			}
 		})
+		t.Run("one that is prepared twice stays while the rows of the other are open", func(t *testing.T) {
+			conn := f.hold(t, 1)[0]
+			prepare := func(i int) *sql.Stmt {
+				t.Helper()
+				stmt, err := conn.PrepareContext(t.Context(), fmt.Sprintf("select n from generate_series(200 + %d + $1, 300) n /* kept */", i))
+				if err != nil {
+					t.Fatal(err)
+				}
+				return stmt
+			}
+			first, again := prepare(0), prepare(0)
+			var others []*sql.Stmt
+			for i := range 2 * most {
+				others = append(others, prepare(1+i))
+			}
+			rows, err := first.Query(0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if test.config > 0 { // otherwise it is a statement of its own, which neither driver can close meanwhile
+				if err := again.Close(); err != nil {
+					t.Error(err)
+				}
+			}
+			n := 0
+			for rows.Next() {
+				n++
+			}
+			if err := errors.Join(rows.Err(), rows.Close()); err != nil || n != 101 {
+				t.Errorf("%d rows, %v", n, err)
+			}
+			for _, stmt := range append(others, first, again) {
+				if err := stmt.Close(); err != nil {
+					t.Error(err)
+				}
+			}
+			conn.Close()
+			f.usable(t)
+		})
+	}
+}
+
+// foreign executes a statement as another program would.
+func (f *fixture) foreign(t *testing.T, statement string) {
+	t.Helper()
+	if _, err := f.observer.Exec(statement); err != nil {
+		t.Fatalf("%s: %v", statement, err)
 	}
 }
 

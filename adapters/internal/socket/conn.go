@@ -27,6 +27,8 @@ type Conn struct {
 	// writes limits writes, if it is not nil. The same goroutine sets it.
 	writes context.Context
 
+	heard time.Duration // when the server was heard last, as far as that counts; on clock
+
 	mu    sync.Mutex // guards what follows, and deadlines against End
 	state state
 	err   error // the first that a read or a write returned
@@ -164,8 +166,11 @@ func (c *Conn) LimitWrites(ctx context.Context) (lift func()) {
 // it. Idle says that it is not.
 func (c *Conn) Busy() { c.set(busy) }
 
-// Idle is the opposite of Busy.
-func (c *Conn) Idle() { c.set(idle) }
+// Idle is the opposite of Busy. The server was heard just now.
+func (c *Conn) Idle() {
+	c.heard = clock()
+	c.set(idle)
+}
 
 // IsIdle reports whether Idle was called last.
 func (c *Conn) IsIdle() bool {

@@ -278,18 +278,21 @@ func TestLost(t *testing.T) {
 	}
 }
 
+func init() { epoch = epoch.Add(-time.Hour) } // for connections that were heard long ago
+
 func TestSilence(t *testing.T) {
-	now := time.Now()
+	now := clock()
 	pings := 0
 	answer := Ping{After: time.Minute, Timeout: 20 * time.Millisecond, Send: func() error { pings++; return nil }}
 	silent := answer
 	silent.Send = func() error { pings++; time.Sleep(silent.Timeout); return errors.New("timeout") }
 	var s Silence
-	check := func(what string, heard time.Time, ping Ping, wantPings int, want error) {
+	check := func(what string, heard time.Duration, ping Ping, wantPings int, want error) {
 		t.Helper()
 		_, here, _ := dialled(t)
+		here.heard = heard
 		pings = 0
-		if err := s.Check(t.Context(), here, heard, ping); err != want {
+		if err := s.Check(t.Context(), here, &ping); err != want {
 			t.Errorf("%s: got %v, want %v", what, err, want)
 		}
 		if pings != wantPings {
@@ -297,15 +300,15 @@ func TestSilence(t *testing.T) {
 		}
 	}
 	check("used just now", now, answer, 0, nil)
-	check("idle", now.Add(-2*time.Minute), answer, 1, nil)
-	check("idle and silent", now.Add(-3*time.Minute), silent, 1, driver.ErrBadConn)
-	check("idle for longer than the silent one", now.Add(-4*time.Minute), answer, 0, driver.ErrBadConn)
+	check("idle", now-2*time.Minute, answer, 1, nil)
+	check("idle and silent", now-3*time.Minute, silent, 1, driver.ErrBadConn)
+	check("idle for longer than the silent one", now-4*time.Minute, answer, 0, driver.ErrBadConn)
 	check("used just before that was found", now, answer, 1, nil)
-	check("used afterwards", time.Now(), answer, 0, nil)
+	check("used afterwards", clock(), answer, 0, nil)
 
 	never := answer
 	never.After = -1
-	check("idle, without pings", time.Now().Add(time.Millisecond), never, 0, nil)
+	check("idle, without pings", clock()+time.Millisecond, never, 0, nil)
 
 	t.Run("a ping leaves the caller half of its time, and says nothing of others", func(t *testing.T) {
 		var s Silence
@@ -313,8 +316,9 @@ func TestSilence(t *testing.T) {
 		long := Ping{After: time.Minute, Timeout: time.Hour, Send: func() error { _, err := here.Read(make([]byte, 1)); return err }}
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 		defer cancel()
+		here.heard = now - 5*time.Minute
 		within(t, "Check", func() {
-			if err := s.Check(ctx, here, now.Add(-5*time.Minute), long); err != driver.ErrBadConn {
+			if err := s.Check(ctx, here, &long); err != driver.ErrBadConn {
 				t.Errorf("got %v", err)
 			}
 		})
@@ -322,7 +326,8 @@ func TestSilence(t *testing.T) {
 			t.Error("the caller has no time left")
 		}
 		_, other, _ := dialled(t)
-		if err := s.Check(t.Context(), other, now.Add(-10*time.Minute), answer); err != nil {
+		other.heard = now - 10*time.Minute
+		if err := s.Check(t.Context(), other, &answer); err != nil {
 			t.Errorf("another one: %v", err)
 		}
 	})

@@ -44,7 +44,7 @@ func (l *Line) DialContext(ctx context.Context, network, address string) (net.Co
 	if peer := conn.RemoteAddr(); peer != nil && peer.Network() == "tcp" {
 		address = peer.String()
 	}
-	l.conn = &Conn{Conn: conn, network: network, address: address}
+	l.conn = &Conn{Conn: conn, network: network, address: address, heard: clock()}
 	return l.conn, nil
 }
 

@@ -41,7 +41,7 @@ func (r *Role) Opened(c *Conn, asked time.Time) {
 
 func (r *Role) doubt(t time.Time) {
 	if r.Wanted {
-		raise(&r.doubted, t)
+		raise(&r.doubted, t.UnixNano())
 	}
 }
 

@@ -36,3 +36,9 @@ const (
 // running statement is still there, where it can: PostgreSQL 14 and later, on
 // systems that can tell.
 const CheckInterval = 500 * time.Millisecond
+
+var epoch = time.Now().Add(-1)
+
+// clock is the time of this package, which takes half as long to read as
+// time.Now. It is never 0.
+func clock() time.Duration { return time.Since(epoch) }

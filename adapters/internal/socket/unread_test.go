@@ -124,6 +124,19 @@ func TestUnread(t *testing.T) {
 	})
 }
 
+func TestSilenceLooksAtTheSocket(t *testing.T) {
+	here, there := pair(t, "tcp", "127.0.0.1:0")
+	there.Close()
+	becomes(t, here, true)
+	pings := 0
+	ping := Ping{After: time.Minute, Timeout: time.Second, Send: func() error { pings++; return nil }}
+	var s Silence
+	idle := &Conn{Conn: here, heard: clock() - 2*lookAfter}
+	if err := s.Check(t.Context(), idle, &ping); err != nil || pings != 1 {
+		t.Errorf("%d pings, %v", pings, err)
+	}
+}
+
 // wrapped is a connection as *tls.Conn is one: with another one inside.
 type wrapped struct {
 	net.Conn // nil
