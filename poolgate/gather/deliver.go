@@ -2,35 +2,12 @@ package gather
 
 import (
 	"context"
-	"database/sql"
 	"database/sql/driver"
-	"errors"
 	"io"
 	"sync"
+
+	"github.com/poolgate/poolgate/internal/delivery"
 )
-
-// The results of a pipeline come from the driver. Statements expect *sql.Rows,
-// which only database/sql can make. So a delivery is a database whose queries
-// have their result as the argument.
-
-func newDelivery() *sql.DB { return sql.OpenDB(delivery{}) }
-
-type delivery struct{}
-
-func (delivery) Connect(context.Context) (driver.Conn, error) { return delivery{}, nil }
-func (delivery) Driver() driver.Driver                        { return nil }
-func (delivery) Prepare(string) (driver.Stmt, error)          { return nil, errors.ErrUnsupported }
-func (delivery) Begin() (driver.Tx, error)                    { return nil, errors.ErrUnsupported }
-func (delivery) Close() error                                 { return nil }
-func (delivery) CheckNamedValue(*driver.NamedValue) error     { return nil }
-
-func (delivery) QueryContext(_ context.Context, _ string, args []driver.NamedValue) (driver.Rows, error) {
-	a := args[0].Value.(answer)
-	if a.err != nil {
-		return nil, a.err
-	}
-	return delivered(a.rows), nil
-}
 
 // An answer is what a statement gets.
 type answer struct {
@@ -38,6 +15,14 @@ type answer struct {
 	result driver.Result
 	err    error
 	own    func() // makes the calling goroutine that which works under the permit; nil if there is no call
+}
+
+// delivery returns the answer to a query, of which *sql.Rows are made.
+func (a answer) delivery() delivery.Result {
+	if a.err != nil {
+		return delivery.Result{Err: a.err}
+	}
+	return delivery.Result{Rows: delivered(a.rows)}
 }
 
 // turnRows are the rows of a statement while it is its turn. The statement reads

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/poolgate/poolgate/internal/delivery"
 	"github.com/poolgate/poolgate/poolgate"
 	"github.com/poolgate/poolgate/poolgate/session"
 )
@@ -75,7 +76,7 @@ func (g *gathering) pipelined() {
 			return
 		}
 	}
-	p := &pipeline{g: g, t: &transaction{g: g}, deliver: newDelivery()}
+	p := &pipeline{g: g, t: &transaction{g: g}, deliver: delivery.Open()}
 	defer p.deliver.Close()
 	p.turn.L = &p.mu
 	p.ctx, p.cancel = context.WithCancel(g.caller)
@@ -443,11 +444,11 @@ func (s *part) QueryContext(ctx context.Context, query string, args ...any) (*sq
 	if with.err != nil {
 		return nil, with.err
 	}
-	return s.p.deliver.QueryContext(context.WithoutCancel(ctx), query, with)
+	return s.p.deliver.QueryContext(context.WithoutCancel(ctx), query, with.delivery())
 }
 
 func (s *part) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
-	return s.p.deliver.QueryRowContext(context.WithoutCancel(ctx), query, s.ask(ctx, query, args, false))
+	return s.p.deliver.QueryRowContext(context.WithoutCancel(ctx), query, s.ask(ctx, query, args, false).delivery())
 }
 
 func (s *part) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {

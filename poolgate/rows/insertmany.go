@@ -52,45 +52,69 @@ var (
 // the transaction: [ErrRowsChanged], and the [*ColumnError] of a stored value
 // that does not fit into its field of Out. The rows are in memory as text, one
 // array per column, so the limit of 65,535 parameters does not apply; one array
-// may have up to a gigabyte. InsertMany first asks the server for the table's
-// columns, which is one more round trip; several InsertMany in one gather that is
-// gather.Pipelined take these two together. Without rows it does nothing.
+// may have up to a gigabyte. Without rows InsertMany does nothing.
+//
+// InsertMany first asks the server for the table's columns, which is one more
+// round trip. On a *poolgate.DB or an *sql.DB of pgxgate it remembers them: from the
+// second call for a table it sends one round trip, in which a statement before the
+// INSERT checks that the table is still the same. If it is not, that statement fails
+// with a division by zero, which only the server's log shows, nothing is stored, and
+// InsertMany asks again. In a transaction it asks each time, since a failure would
+// end that. Several InsertMany in one gather that is gather.Pipelined ask together.
 func InsertMany[Out, In any](ctx context.Context, q Queryer, table string, in []In, columns ...string) (out []Out, err error) {
 	if len(in) == 0 {
 		return []Out{}, nil
 	}
-	known, err := lookUp(ctx, q, table)
+	out, stored, err := insertAtOnce[Out](ctx, q, table, in, columns)
+	if !stored {
+		out, err = insertAfterLookUp[Out](ctx, q, table, in, columns)
+	}
+	switch {
+	case err != nil:
+		return nil, err
+	case len(out) != len(in):
+		return nil, fmt.Errorf("%w: %d rows were given, and %d found", ErrRowsChanged, len(in), len(out))
+	}
+	return out, nil
+}
+
+func insertAfterLookUp[Out, In any](ctx context.Context, q Queryer, name string, in []In, columns []string) ([]Out, error) {
+	known, err := lookUp(ctx, q, name)
 	if err != nil {
 		return nil, err
 	}
-	from, err := newSource[In](known, columns)
+	query, args, err := insertion[Out](known, in, columns)
 	if err != nil {
 		return nil, err
 	}
-	returned, err := returnedBy[Out](known)
+	tables.remember(q, name, known)
+	return Collect[Out](ctx, q, query, args...)
+}
+
+// insertion returns the statement that stores in, and its arguments.
+func insertion[Out, In any](t table, in []In, columns []string) (query string, args []any, err error) {
+	from, err := newSource[In](t, columns)
 	if err != nil {
-		return nil, err
+		return "", nil, err
 	}
-	query, err := known.insert(from.columns, returned)
+	returned, err := returnedBy[Out](t)
 	if err != nil {
-		return nil, err
+		return "", nil, err
+	}
+	if query, err = t.insert(from.columns, returned); err != nil {
+		return "", nil, err
 	}
 	arrays, err := from.arrays(in)
 	if err != nil {
-		return nil, err
+		return "", nil, err
 	}
 	if err := refuseNull[Out](returned, from.columns, arrays); err != nil {
-		return nil, err
+		return "", nil, err
 	}
-	args := make([]any, len(arrays))
 	for i := range arrays {
-		args[i] = arrays[i].String()
+		args = append(args, arrays[i].String())
 	}
-	out, err = Collect[Out](ctx, q, query, args...)
-	if err == nil && len(out) != len(in) {
-		return nil, fmt.Errorf("%w: %d rows were given, and %d found", ErrRowsChanged, len(in), len(out))
-	}
-	return out, err
+	return query, args, nil
 }
 
 // returnedBy returns the columns of t that an Out is read from.

@@ -24,8 +24,12 @@ func Collect[T any](ctx context.Context, q Queryer, query string, args ...any) (
 	if err != nil {
 		return nil, err
 	}
+	return collect[T](rs)
+}
+
+func collect[T any](rs *sql.Rows) ([]T, error) {
 	all := []T{}
-	err = read(rs, func(row T) bool {
+	err := read(rs, func(row T) bool {
 		all = append(all, row)
 		return true
 	})

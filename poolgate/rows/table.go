@@ -22,6 +22,7 @@ type column struct {
 	Key     bool    // in the primary key
 	Default *string // an expression
 	Always  bool    // GENERATED ALWAYS AS IDENTITY
+	Print   string  // a digest of all columns of the table
 	kind
 }
 
@@ -65,10 +66,20 @@ LEFT JOIN pg_constraint k ON k.conrelid = a.attrelid AND k.contype = 'p'
 WHERE a.attrelid = $1::text::regclass AND a.attnum > 0 AND NOT a.attisdropped
 ORDER BY a.attnum`
 
+// printedQuery is tableQuery with the digest of its rows, and checkQuery fails
+// with a division by zero if that is not $3.
+const (
+	printedQuery = "SELECT t.*, md5(string_agg(t::text, '') OVER ()) AS print FROM (" + tableQuery + ") t"
+	checkQuery   = "SELECT 1 / COALESCE((md5(string_agg(t::text, '')) = $3)::int, 0) FROM (" + tableQuery + ") t"
+)
+
+// earliest is $2 of these queries.
+var earliest = time.Unix(0, 999).UTC()
+
 // lookUp asks the server for a table. If the table does not exist, the error is
 // the server's own.
 func lookUp(ctx context.Context, q Queryer, name string) (table, error) {
-	t, err := Collect[column](ctx, q, tableQuery, name, time.Unix(0, 999).UTC())
+	t, err := Collect[column](ctx, q, printedQuery, name, earliest)
 	if sqlstate.IsForeign(err) {
 		return nil, fmt.Errorf("rows: InsertMany needs PostgreSQL: %w", err)
 	}
