@@ -13,6 +13,11 @@ const leastInterval = 100 * time.Millisecond
 // one whose work began last.
 const newestLooked = 32
 
+// stoppedFor is how many intervals late the gate must be at the end of one to take it
+// that the process was stopped. How long anybody waited then says nothing about the
+// load.
+const stoppedFor = 10
+
 // A standing is what a gate knows of a class to tell a queue that stands, because more
 // comes than can be done, from one that comes and goes with bursts: with bursts some
 // caller gets through quickly in every interval. It follows CoDel (Nichols and Jacobson,
@@ -102,10 +107,12 @@ func (s *standing) tick(g *Gate, c *class, o *overload, now time.Duration) {
 		s.begin(o, now)
 	}
 	if now >= s.end {
-		if s.least < 0 {
-			s.least = now - c.queue.head.since
+		if now-s.end < stoppedFor*s.interval {
+			if s.least < 0 {
+				s.least = now - c.queue.head.since
+			}
+			s.on = s.least > s.target
 		}
-		s.on = s.least > s.target
 		s.least = -1
 		s.begin(o, now)
 	}
@@ -139,6 +146,9 @@ func (o *overload) tick(g *Gate, now time.Duration) {
 	}
 	if !o.on {
 		return
+	}
+	if now-o.next > interval { // there is nothing to catch up on
+		o.next = now
 	}
 	for now >= o.next && o.shedOne(g, now) {
 		o.shed++

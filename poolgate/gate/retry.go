@@ -32,12 +32,16 @@ func (c *class) retryAfter(reason Reason, now time.Duration) time.Duration {
 	if c.queue.n > 0 { // then the interval since the last grant counts too
 		each += max(0, now-c.service.lastGrant-each) / serviceKept
 	}
-	served := min(each*time.Duration(c.queue.n), retryMost)
+	each = min(each, retryMost)
+	served := retryMost
+	if n := time.Duration(c.queue.n); n <= retryMost/each {
+		served = n * each
+	}
 	if reason == ErrCanceled { // the caller may have gone for good
 		return spread(served)
 	}
 	c.retry = max(c.retry, now+served) + each
-	if c.retry-now > retryMost {
+	if c.retry-now >= retryMost {
 		c.retry = now + retryMost
 		return spread(retryMost)
 	}
@@ -48,18 +52,18 @@ func (c *class) retryAfter(reason Reason, now time.Duration) time.Duration {
 func spread(d time.Duration) time.Duration { return d/2 + rand.N(d/2+1) }
 
 // each returns the time between two grants, of a class that has so many permits in
-// flight; 0 if it is not known.
+// flight, or retryMost if that is shorter; 0 if it is not known.
 func (s *service) each(now time.Duration, inFlight int) time.Duration {
 	switch {
 	case s.knowsGrants(now):
-		return max(time.Duration(s.interval), 1)
+		return max(time.Duration(min(s.interval, float64(retryMost))), 1)
 	case s.knowsHolds(now):
 		sum := 0.0
 		n := min(s.holds, serviceKept)
 		for _, d := range s.kept[:n] {
 			sum += float64(d)
 		}
-		return max(time.Duration(sum/float64(n)/float64(max(inFlight, 1))), 1)
+		return max(time.Duration(min(sum/float64(n)/float64(max(inFlight, 1)), float64(retryMost))), 1)
 	}
 	return 0
 }
