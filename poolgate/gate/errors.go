@@ -37,7 +37,7 @@ const (
 
 	// ErrDeadlock: the caller held a permit while it waited for another, and
 	// so did every caller that could have let it in. The gate finds this
-	// after about 30 ms. The youngest of them gets the error, and when it releases what it
+	// in about 30 ms. The youngest of them gets the error, and when it releases what it
 	// holds the others go on.
 	//
 	// The gate finds waits in one gate of goroutines that it knows as owners of
@@ -49,7 +49,7 @@ const (
 	// A gate cannot see that a permit or an open transaction was handed to
 	// another goroutine until that goroutine uses it. It never sees that open
 	// rows were handed on, since they are read without its knowledge. Where the
-	// owners of all permits wait for others, and nothing has moved for 15 ms, it
+	// owners of all permits wait for others, and nothing moves meanwhile, it
 	// takes them for stuck, even if other goroutines are about to give those
 	// permits back. Config.IgnoreDeadlocks is for programs built like this.
 	ErrDeadlock
