@@ -6,8 +6,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/poolgate/poolgate/adapters/internal/faultproxy"
 	"github.com/poolgate/poolgate/adapters/pgxgate"
+	"github.com/poolgate/poolgate/internal/testing/faultproxy"
 	"github.com/poolgate/poolgate/internal/testing/pgserver"
 	"github.com/poolgate/poolgate/poolgate"
 	"github.com/poolgate/poolgate/poolgate/gate"

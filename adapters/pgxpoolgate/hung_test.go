@@ -8,7 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/poolgate/poolgate/adapters/internal/faultproxy"
+	"github.com/poolgate/poolgate/internal/testing/faultproxy"
 	"github.com/poolgate/poolgate/internal/testing/pgserver"
 	"github.com/poolgate/poolgate/poolgate/gate"
 )

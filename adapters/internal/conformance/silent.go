@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/poolgate/poolgate/adapters/internal/faultproxy"
+	"github.com/poolgate/poolgate/internal/testing/faultproxy"
 )
 
 // testSilentConnections has idle connections vanish without a word, as behind a

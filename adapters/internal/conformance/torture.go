@@ -15,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/poolgate/poolgate/adapters/internal/faultproxy"
+	"github.com/poolgate/poolgate/internal/testing/faultproxy"
 	"github.com/poolgate/poolgate/poolgate"
 	"github.com/poolgate/poolgate/poolgate/gate"
 )

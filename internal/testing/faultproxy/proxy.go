@@ -1,10 +1,11 @@
 // Package faultproxy is a TCP proxy for tests, between a driver and PostgreSQL,
-// that fails in the ways a network does. It can stop forwarding, lose
+// that fails in the ways a network does. It can stop forwarding, delay, lose
 // connections without a word, and cut them after a number of bytes.
 package faultproxy
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/url"
@@ -19,12 +20,14 @@ type Proxy struct {
 	listener net.Listener
 	target   string
 	working  sync.WaitGroup
+	ended    chan struct{} // closed by Close
 
 	mu       sync.Mutex // guards what follows
 	changed  *sync.Cond // on mu: something that a connection may wait for
 	closed   bool
 	hole     bool
-	holeIn   [2]int // a hole opens when that many bytes more have gone that way; -1 never
+	delay    time.Duration // of what goes to the client
+	holeIn   [2]int        // a hole opens when that many bytes more have gone that way; -1 never
 	fakeTLS  bool
 	cutAfter int // bytes that each of the next cuts connections may still send
 	cuts     int
@@ -41,24 +44,41 @@ const (
 // that leads through it. It ends with the test.
 func Start(t testing.TB, dsn string) (p *Proxy, through string) {
 	t.Helper()
-	u, err := url.Parse(dsn)
-	if err != nil || u.Port() == "" {
-		t.Fatal("faultproxy: the server's DSN is no URL with a host and a port")
-	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	p, through, err := New(dsn)
 	if err != nil {
 		t.Fatal(err)
 	}
-	p = &Proxy{listener: listener, target: u.Host, holeIn: [2]int{-1, -1}, live: map[*connection]bool{}}
-	p.changed = sync.NewCond(&p.mu)
-	p.working.Go(p.accept)
-	t.Cleanup(p.close)
-	u.Host = listener.Addr().String()
-	return p, u.String()
+	t.Cleanup(p.Close)
+	return p, through
 }
 
-func (p *Proxy) close() {
+// New is Start for a program that is no test, which has to call Close.
+func New(dsn string) (p *Proxy, through string, err error) {
+	u, err := url.Parse(dsn)
+	if err != nil || u.Port() == "" {
+		return nil, "", errors.New("faultproxy: the server's DSN is no URL with a host and a port")
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, "", fmt.Errorf("faultproxy: %w", err)
+	}
+	p = &Proxy{
+		listener: listener,
+		target:   u.Host,
+		ended:    make(chan struct{}),
+		holeIn:   [2]int{-1, -1},
+		live:     map[*connection]bool{},
+	}
+	p.changed = sync.NewCond(&p.mu)
+	p.working.Go(p.accept)
+	u.Host = listener.Addr().String()
+	return p, u.String(), nil
+}
+
+// Close ends the proxy and all connections through it.
+func (p *Proxy) Close() {
 	p.listener.Close()
+	close(p.ended)
 	p.mu.Lock()
 	p.closed = true
 	p.changed.Broadcast()
@@ -155,6 +175,9 @@ func (p *Proxy) CutAll() {
 	})
 }
 
+// Delay has each piece of what the server sends arrive later by d.
+func (p *Proxy) Delay(d time.Duration) { p.set(func() { p.delay = d }) }
+
 func (p *Proxy) set(change func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -247,6 +270,9 @@ func (c *connection) pump(to, from *net.TCPConn, way int) {
 	for {
 		n, err := from.Read(b)
 		rest := b[:n]
+		if way == toClient && n > 0 {
+			c.proxy.waitDelay()
+		}
 		for len(rest) > 0 {
 			m, cut := c.admit(len(rest), way)
 			if m > 0 {
@@ -280,6 +306,21 @@ func (c *connection) pump(to, from *net.TCPConn, way int) {
 			}
 			return
 		}
+	}
+}
+
+func (p *Proxy) waitDelay() {
+	p.mu.Lock()
+	d := p.delay
+	p.mu.Unlock()
+	if d <= 0 {
+		return
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-p.ended:
 	}
 }
 
