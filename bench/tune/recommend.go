@@ -6,57 +6,87 @@ import (
 	"slices"
 )
 
-// resamples is how many times the rounds are drawn again, with replacement, to
-// see how much the recommendation depends on chance: the bootstrap of B. Efron
-// (1979).
-const resamples = 200
+const (
+	// enough is the share of the highest throughput that a limit has to reach to
+	// be recommended.
+	enough = 0.95
 
-// recommend returns the lowest limit whose throughput is enough, between which
-// limits 95 % of the resamples lie, and the share of them within one step.
-func recommend(levels []Level, random *rand.Rand) (limit, low, high int, certainty float64) {
+	// flat is the share of the highest throughput that a level has to reach to
+	// count for how high it is: the highest of many is high by chance too.
+	flat = 0.97
+
+	// near is within which factor resamples agree.
+	near = 1.2
+
+	// resamples is how many times the rounds are drawn again, with replacement, to
+	// see how much the recommendation depends on chance: the bootstrap of B. Efron
+	// (1979).
+	resamples = 400
+)
+
+// A guess is what a sweep says so far about where the throughput is enough.
+type guess struct {
+	knee      float64 // the median of the resamples
+	low, high float64 // between which 95 % of them lie
+	certainty float64 // the share of them that are near
+}
+
+// recommend makes a guess from all rounds.
+func recommend(levels []Level, random *rand.Rand) guess {
 	rounds := len(levels[0].rounds)
-	means := make([]float64, len(levels))
-	for i := range levels {
-		means[i] = mean(levels[i].rounds)
-	}
-	at := lowestEnough(means)
-	var places []int
-	near := 0
+	throughput := make([]float64, len(levels))
+	var knees []float64
 	for range resamples {
-		clear(means)
+		clear(throughput)
 		for range rounds {
 			r := random.IntN(rounds)
 			for i := range levels {
-				means[i] += levels[i].rounds[r] / float64(rounds)
+				throughput[i] += levels[i].rounds[r] / float64(rounds)
 			}
 		}
-		place := lowestEnough(means)
-		places = append(places, place)
-		if place >= at-1 && place <= at+1 {
-			near++
+		knees = append(knees, kneeOf(levels, throughput))
+	}
+	slices.Sort(knees)
+	g := guess{
+		knee: knees[resamples/2],
+		low:  knees[resamples*25/1000],
+		high: knees[resamples-1-resamples*25/1000],
+	}
+	for _, k := range knees {
+		if k <= near*g.knee && near*k >= g.knee {
+			g.certainty += 1. / resamples
 		}
 	}
-	slices.Sort(places)
-	return levels[at].InFlight,
-		levels[places[resamples*25/1000]].InFlight,
-		levels[places[resamples-1-resamples*25/1000]].InFlight,
-		float64(near) / resamples
+	return g
 }
 
-// lowestEnough returns the first place whose throughput is enough. The highest is
-// taken from means of neighbours: the highest of many is high by chance too.
-func lowestEnough(throughput []float64) int {
-	highest := 0.0
+// kneeOf returns how many have to be in flight, at least, for the throughput to be
+// enough. Between two levels it is on a line.
+func kneeOf(levels []Level, throughput []float64) float64 {
+	smooth := make([]float64, len(throughput))
 	for i := range throughput {
-		from, to := max(0, i-1), min(len(throughput), i+2)
-		highest = max(highest, mean(throughput[from:to]))
+		smooth[i] = mean(throughput[max(0, i-1):min(len(throughput), i+2)])
 	}
-	for i, x := range throughput {
-		if x >= enough*highest {
-			return i
+	highest := slices.Max(smooth)
+	var top []float64
+	for i, x := range smooth {
+		if x >= flat*highest {
+			top = append(top, throughput[i])
 		}
 	}
-	return len(throughput) - 1
+	want := enough * mean(top)
+	for i, x := range throughput {
+		if x < want {
+			continue
+		}
+		n := float64(levels[i].InFlight)
+		if i == 0 {
+			return n
+		}
+		before, least := throughput[i-1], float64(levels[i-1].InFlight)
+		return least + (n-least)*(want-before)/(x-before)
+	}
+	return float64(levels[len(levels)-1].InFlight)
 }
 
 // interval returns the mean with its 95 % confidence interval.

@@ -3,14 +3,16 @@
 // order and again and again, until the answer no longer depends on chance.
 //
 // The recommendation is the lowest limit whose throughput is within 5 % of the
-// highest: more in flight than that makes every operation slower and brings
-// nearly nothing.
+// highest, between two numbers that were tried if need be: more in flight than that
+// makes every operation slower and brings nearly nothing.
 package tune
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"runtime"
 	"slices"
@@ -27,15 +29,18 @@ const (
 )
 
 const (
-	// leastRounds is how often each limit is tried at least.
+	// leastRounds is how often each number in flight is tried at least.
 	leastRounds = 6
 
-	// certain is the share of resamples that have to agree within one step.
-	certain = 0.95
+	// After firstRounds there is something to say. From then on what decides, the
+	// numbers within a factor of closeBy of the recommendation, is tried closeTries
+	// times in each round.
+	firstRounds = 3
+	closeBy     = 1.5
+	closeTries  = 3
 
-	// enough is the share of the highest throughput that a limit has to reach
-	// to be recommended.
-	enough = 0.95
+	// certain is the share of resamples that have to agree within 20 %.
+	certain = 0.95
 )
 
 // Config says what to try.
@@ -69,7 +74,7 @@ type Progress struct {
 	Rounds      int
 	Elapsed     time.Duration
 	Recommended int     // so far; 0 in the first rounds
-	Certainty   float64 // that it is that within one step, from 0 to 1
+	Certainty   float64 // that it is that within 20 %, from 0 to 1
 }
 
 // A Level is what was measured with a number of operations in flight.
@@ -83,13 +88,16 @@ type Level struct {
 	Operations int     `json:"operations"`
 	ClientCPU  float64 `json:"client_cpu_cores"` // that this process used; 0 if not known
 
-	rounds    []float64 // throughput of each
+	tries     []float64 // throughput of each in the present round
+	rounds    []float64 // the mean of each round
+	windows   int
 	durations []float64 // of operations, in ms: a sample
 }
 
 // A Result is what a sweep has found.
 type Result struct {
 	Recommended int     `json:"recommended_limit"`
+	Knee        float64 `json:"knee"`             // the same, before it was rounded
 	Low         int     `json:"recommended_low"`  // the recommendation of 2.5 % of the resamples is lower
 	High        int     `json:"recommended_high"` // and that of 2.5 % higher
 	Certain     bool    `json:"certain"`          // otherwise the time was up first
@@ -170,22 +178,36 @@ func Run(ctx context.Context, config Config) (*Result, error) {
 	random := rand.New(rand.NewPCG(uint64(start.UnixNano()), 1))
 	// The order is random, so that neither a table that grows nor a machine
 	// that warms up speaks for or against a limit.
+	decides := func(int) bool { return false }
 	for round := 0; ; round++ {
-		for _, i := range random.Perm(len(levels)) {
+		var order []int
+		for i, l := range levels {
+			tries := 1
+			if decides(l.InFlight) {
+				tries = closeTries
+			}
+			order = append(order, slices.Repeat([]int{i}, tries)...)
+		}
+		random.Shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
+		for _, i := range order {
 			if err := levels[i].measure(ctx, config); err != nil {
-				if ctx.Err() != nil && round > 0 {
-					for j := range levels { // this round is not complete
-						levels[j].rounds = levels[j].rounds[:round]
-					}
+				if ctx.Err() != nil && round > 0 { // this round is not complete
 					return result.finish(start, random), nil
 				}
 				return nil, err
 			}
 		}
+		for i := range levels {
+			l := &levels[i]
+			l.rounds = append(l.rounds, mean(l.tries))
+			l.tries = l.tries[:0]
+		}
 		result.Rounds = round + 1
 		p := Progress{Rounds: round + 1, Elapsed: time.Since(start)}
-		if round+1 >= leastRounds/2 {
-			p.Recommended, _, _, p.Certainty = recommend(levels, random)
+		if round+1 >= firstRounds {
+			g := recommend(levels, random)
+			p.Recommended, p.Certainty = whole(g.knee), g.certainty
+			decides = func(n int) bool { return float64(n) <= closeBy*g.knee && closeBy*float64(n) >= g.knee }
 		}
 		if config.Progress != nil {
 			config.Progress(p)
@@ -199,7 +221,9 @@ func Run(ctx context.Context, config Config) (*Result, error) {
 
 func (r *Result) finish(start time.Time, random *rand.Rand) *Result {
 	r.Seconds = time.Since(start).Seconds()
-	r.Recommended, r.Low, r.High, r.Certainty = recommend(r.Levels, random)
+	g := recommend(r.Levels, random)
+	r.Knee, r.Certainty = g.knee, g.certainty
+	r.Recommended, r.Low, r.High = whole(g.knee), whole(g.low), whole(g.high)
 	for i := range r.Levels {
 		l := &r.Levels[i]
 		l.Throughput, l.Low, l.High = interval(l.rounds)
@@ -213,22 +237,34 @@ func (r *Result) finish(start time.Time, random *rand.Rand) *Result {
 	return r
 }
 
-// At returns the level nearest to a number of operations in flight.
-func (r *Result) At(inFlight int) Level {
-	best := r.Levels[0]
-	for _, l := range r.Levels {
-		if ratio(l.InFlight, inFlight) < ratio(best.InFlight, inFlight) {
-			best = l
-		}
-	}
-	return best
+// whole returns the limit for a knee.
+func whole(knee float64) int { return max(1, int(math.Round(knee))) }
+
+// Nearest returns the number in flight that was tried and is nearest to the
+// recommendation.
+func (r *Result) Nearest() int {
+	nearest := slices.MinFunc(r.Levels, func(a, b Level) int {
+		return cmp.Compare(math.Abs(math.Log(float64(a.InFlight)/r.Knee)), math.Abs(math.Log(float64(b.InFlight)/r.Knee)))
+	})
+	return nearest.InFlight
 }
 
-func ratio(a, b int) float64 {
-	if a > b {
-		a, b = b, a
+// At returns the throughput, and the median time of an operation in milliseconds,
+// with so many operations in flight, on a line between the levels that were
+// measured.
+func (r *Result) At(inFlight int) (throughput, p50 float64) {
+	last := r.Levels[0]
+	for _, l := range r.Levels {
+		if l.InFlight >= inFlight {
+			part := 1.0
+			if l.InFlight > last.InFlight {
+				part = float64(inFlight-last.InFlight) / float64(l.InFlight-last.InFlight)
+			}
+			return last.Throughput + part*(l.Throughput-last.Throughput), last.P50 + part*(l.P50-last.P50)
+		}
+		last = l
 	}
-	return float64(b) / float64(max(a, 1))
+	return last.Throughput, last.P50
 }
 
 // keepDurations is how many durations of operations a level keeps for its
@@ -287,7 +323,7 @@ func (l *Level) measure(ctx context.Context, config Config) error {
 	if known {
 		after, _ := config.CPU()
 		used := (after - cpu).Seconds() / elapsed.Seconds()
-		l.ClientCPU += (used - l.ClientCPU) / float64(len(l.rounds)+1)
+		l.ClientCPU += (used - l.ClientCPU) / float64(l.windows+1)
 	}
 	workers.Wait()
 	if err := failed.Load(); err != nil && ctx.Err() == nil {
@@ -298,7 +334,8 @@ func (l *Level) measure(ctx context.Context, config Config) error {
 	}
 	x := float64(operations.Load()) / elapsed.Seconds()
 	l.Operations += int(operations.Load())
-	l.rounds = append(l.rounds, x)
+	l.tries = append(l.tries, x)
+	l.windows++
 	return nil
 }
 

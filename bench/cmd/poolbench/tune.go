@@ -246,8 +246,8 @@ func printTuned(out io.Writer, d bench.Driver, r *tune.Result) error {
 	fmt.Fprintf(w, "\n%s in flight\top/s\t95 %%\tp50 ms\tp99 ms\tclient CPU\t\n", d)
 	for _, l := range r.Levels {
 		mark := ""
-		if l.InFlight == r.Recommended {
-			mark = " <- recommended"
+		if l.InFlight == r.Nearest() {
+			mark = fmt.Sprintf(" <- %d is recommended", r.Recommended)
 		}
 		fmt.Fprintf(w, "%d\t%.0f\t±%.0f\t%.2f\t%.2f\t%.2f\t%s\n",
 			l.InFlight, l.Throughput, (l.High-l.Low)/2, l.P50, l.P99, l.ClientCPU, mark)
@@ -269,14 +269,15 @@ func notes(r *tune.Result) []string {
 		certain = fmt.Sprintf("The time was up before the answer was certain (%.0f %%)", 100*r.Certainty)
 	}
 	all := []string{fmt.Sprintf("%s: 95 of 100 resamples of %d rounds say %d to %d.", certain, r.Rounds, r.Low, r.High)}
-	at := r.At(r.Recommended)
+	throughput, p50 := r.At(r.Recommended)
+	last := r.Levels[len(r.Levels)-1].InFlight
 	for _, other := range []struct {
 		name string
 		n    int
 	}{{"Half", r.Recommended / 2}, {"Double", 2 * r.Recommended}} {
-		if l := r.At(other.n); other.n > 0 && l.InFlight == other.n {
+		if x, t := r.At(other.n); other.n > 0 && other.n <= last {
 			all = append(all, fmt.Sprintf("%s of it, %d, has %.0f %% of the throughput at %.1f times the median time.",
-				other.name, l.InFlight, 100*l.Throughput/at.Throughput, l.P50/at.P50))
+				other.name, other.n, 100*x/throughput, t/p50))
 		}
 	}
 	law := r.Law
@@ -286,8 +287,8 @@ func notes(r *tune.Result) []string {
 	}
 	all = append(all, fmt.Sprintf("Universal scalability law: %.0f a second alone, contention %.3f, coherency %.5f, %s (R² %.2f).",
 		law.Lambda, law.Sigma, law.Kappa, peak, law.R2))
-	if last := r.Levels[len(r.Levels)-1]; r.Recommended == last.InFlight && len(r.Levels) > 1 {
-		all = append(all, fmt.Sprintf("The throughput still rises at %d: try a higher --max, if the server has the connections.", last.InFlight))
+	if n := len(r.Levels); n > 1 && r.Recommended > r.Levels[n-2].InFlight {
+		all = append(all, fmt.Sprintf("The throughput may still rise at %d: try a higher --max, if the server has the connections.", last))
 	}
 	if r.ClientBound {
 		all = append(all, fmt.Sprintf("The load generator used nearly all of its %d cores: it, and not the database, may be the limit.", r.Cores))

@@ -130,15 +130,15 @@ func (t tuning) picture() (chart.Picture, error) {
 		if err := addLine(latency, string(run.Driver), y, c); err != nil {
 			return chart.Picture{}, err
 		}
-		at := run.At(run.Recommended)
-		for p, value := range map[*chart.Panel]float64{throughput: at.Throughput, latency: at.P50} {
-			mark, err := plotter.NewScatter(plotter.XYs{{X: float64(at.InFlight), Y: value}})
+		atThroughput, atTime := run.At(run.Recommended)
+		for p, value := range map[*chart.Panel]float64{throughput: atThroughput, latency: atTime} {
+			mark, err := plotter.NewScatter(plotter.XYs{{X: float64(run.Recommended), Y: value}})
 			if err != nil {
 				return chart.Picture{}, err
 			}
 			mark.Color, mark.Radius = c, vg.Points(6)
 			p.Add(mark)
-			p.Legend.Add(fmt.Sprintf("recommended: %d", at.InFlight), mark)
+			p.Legend.Add(fmt.Sprintf("recommended: %d", run.Recommended), mark)
 		}
 	}
 	chart.Linear(&throughput.Y, mostThroughput)
