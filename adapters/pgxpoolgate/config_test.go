@@ -199,5 +199,7 @@ func TestAdaptiveGateIsFed(t *testing.T) {
 // works is a finder that keeps what it is told.
 type works struct{ done chan gate.Work }
 
-func (w *works) Done(work gate.Work)            { w.done <- work }
-func (w *works) Decide(time.Time) gate.Decision { return gate.Decision{Limit: 1, Center: 1} }
+func (w *works) Done(work gate.Work) { w.done <- work }
+func (w *works) Decide(time.Time, int, int) gate.Decision {
+	return gate.Decision{Limit: 1, Center: 1}
+}

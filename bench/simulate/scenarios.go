@@ -100,18 +100,19 @@ func Scenarios() []Scenario {
 		{Name: "capacity walks by 30 %", Capacity: Slower(Knee(32), walk), Clients: one(ten)},
 		{Name: "2 gates on one server", Capacity: Knee(32), Clients: several(2, ten)},
 		{Name: "10 gates on one server", Capacity: Knee(64), Clients: several(10, ten)},
-		{Name: "5 statements a second", Capacity: Knee(8), Clients: one(Exponential(1600 * ms)), For: 20 * time.Minute},
+		{Name: "5 statements a second", Capacity: Knee(8), Clients: one(Exponential(1600 * ms)), For: 90 * time.Minute},
 		{Name: "50,000 statements a second", Capacity: Knee(32), Clients: one(Exponential(640 * time.Microsecond)), For: time.Minute},
 		{Name: "noise, knee at 8", Capacity: Knee(8), Clients: one(ten), Noise: true},
 		{Name: "noise, knee at 32", Capacity: Knee(32), Clients: one(ten), Noise: true},
 		{Name: "load that comes and goes", Capacity: Knee(32), Clients: []Client{{Demand: ten, Busy: onOff}}},
 		{Name: "5 gates, clocks 50 ms apart", Capacity: Knee(32), Clients: skewed(50 * ms)},
 		{Name: "5 gates, clocks 250 ms apart", Capacity: Knee(32), Clients: skewed(250 * ms)},
+		{Name: "5 gates on a server with a knee at 3", Capacity: Knee(3), Clients: several(5, ten)},
 		{Name: "group commit", Capacity: func(n int, _ time.Duration) float64 { return math.Pow(float64(n), 0.4) }, Clients: one(ten)},
-		{Name: "statements of 5 ms and of 2 s, two gates", Capacity: Knee(32), Clients: []Client{{Demand: Exponential(5 * ms)}, {Demand: Exponential(2 * time.Second)}}, For: 20 * time.Minute},
+		{Name: "statements of 5 ms and of 2 s, two gates", Capacity: Knee(32), Clients: []Client{{Demand: Exponential(5 * ms)}, {Demand: Exponential(2 * time.Second)}}, For: 40 * time.Minute},
 		{Name: "foreign load of 16 that does not adapt", Capacity: Knee(32), Clients: []Client{{Demand: ten}, {Demand: ten, Fixed: 16}}},
 		{Name: "the server refuses more than 50", Capacity: Knee(100), Clients: one(ten), Overload: 50},
-		{Name: "slow statements of 5 s", Capacity: Knee(8), Clients: one(Exponential(5 * time.Second)), For: time.Hour},
+		{Name: "slow statements of 5 s", Capacity: Knee(8), Clients: one(Exponential(5 * time.Second)), For: 4 * time.Hour},
 	}
 	for i := range all {
 		if all[i].For == 0 {

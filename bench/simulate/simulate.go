@@ -147,7 +147,7 @@ func Run(s Scenario, aim gate.Aim, create func(gate.Adaptive, int) gate.Finder) 
 		if c.finder == nil {
 			return
 		}
-		d := c.finder.Decide(wall(c))
+		d := c.finder.Decide(wall(c), config.Min, config.Max)
 		if now > settled {
 			c.centers += float64(c.center) * (now - max(c.last, settled))
 			c.centerTime += now - max(c.last, settled)

@@ -40,8 +40,7 @@ type Adaptive struct {
 	Aim Aim
 
 	// Finder makes what finds the limit, from the Adaptive with its defaults
-	// filled in and the limit that it begins with. It is called again when
-	// SetLimit changes Max. Nil means NewPairedProbe.
+	// filled in and the limit that it begins with. Nil means NewPairedProbe.
 	Finder func(a Adaptive, start int) Finder
 }
 
@@ -194,7 +193,11 @@ func (g *Gate) adapt() {
 // returns what has to be called without.
 func (g *Gate) decideLimit(now time.Time) (report func()) {
 	a := g.adaptation
-	d := a.finder.Decide(now)
+	within, share := g.withinShare(a.max)
+	least := max(1, min(a.config.Min, within))
+	d := a.finder.Decide(now, least, within)
+	d.Limit = max(least, min(d.Limit, within))
+	d.Center = max(least, min(d.Center, a.max))
 	a.seen = 0
 	a.stats.Center, a.stats.Reason = d.Center, d.Reason
 	again := d.Again
@@ -207,23 +210,16 @@ func (g *Gate) decideLimit(now time.Time) (report func()) {
 	} else {
 		a.timer.Reset(again)
 	}
-	n := max(min(a.config.Min, a.max), min(d.Limit, a.max))
-	return g.moveLimit(n, LimitChange{Center: d.Center, Reason: d.Reason})
+	return g.tryLimit(d, within, share)
 }
 
-// setMax changes what the limit may be at most. A Finder knows its bounds from the
-// beginning, so another one goes on from where the present one is.
+// setMax changes what the limit may be at most.
 func (g *Gate) setMax(n int) {
 	a := g.adaptation
 	a.mu.Lock()
-	if n != a.max {
-		config := a.config
-		config.Max, config.Min = n, min(a.config.Min, n)
-		a.max = n
-		a.stats.Max, a.stats.Min = config.Max, config.Min
-		a.stats.Center = max(config.Min, min(a.stats.Center, n))
-		a.finder = config.Finder(config, a.stats.Center)
-	}
+	a.max = n
+	a.stats.Max, a.stats.Min = n, min(a.config.Min, n)
+	a.stats.Center = min(a.stats.Center, n)
 	g.mu.Lock()
 	g.wanted = min(g.wanted, n)
 	report := g.changeLimit(LimitChange{Reason: LimitSet}, g.now())

@@ -10,7 +10,6 @@ import (
 // knows of no limit but the one at which statements begin to fail. See
 // docs/limit.md.
 type AIMD struct {
-	min, max  int
 	limit     int
 	binding   int
 	n         int
@@ -20,8 +19,8 @@ type AIMD struct {
 
 // NewAIMD returns an AIMD that begins with the limit start, for
 // [Adaptive.Finder]. It ignores the Aim.
-func NewAIMD(a Adaptive, start int) Finder {
-	return &AIMD{min: a.Min, max: a.Max, limit: start, reason: "start"}
+func NewAIMD(_ Adaptive, start int) Finder {
+	return &AIMD{limit: start, reason: "start"}
 }
 
 // Done reports a statement that has ended.
@@ -32,18 +31,19 @@ func (a *AIMD) Done(w Work) {
 	}
 	if (w.Failed || w.Overloaded) && !w.End.Add(-w.Took).Before(a.decreased) {
 		a.decreased = w.End
-		a.limit = max(1, a.min, a.limit*9/10)
+		a.limit = a.limit * 9 / 10
 		a.reason = "a statement failed"
 		a.n, a.binding = 0, 0
 	}
 }
 
 // Decide returns the limit for the next second.
-func (a *AIMD) Decide(time.Time) Decision {
+func (a *AIMD) Decide(_ time.Time, least, most int) Decision {
 	if a.n > 0 && 2*a.binding >= a.n {
-		a.limit = min(a.limit+1, a.max)
+		a.limit++
 		a.reason = "no statement failed"
 	}
 	a.n, a.binding = 0, 0
+	a.limit = max(least, min(a.limit, most))
 	return Decision{Limit: a.limit, Center: a.limit, Reason: a.reason, Again: time.Second}
 }

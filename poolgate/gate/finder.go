@@ -16,9 +16,11 @@ type Finder interface {
 	// Done reports a statement that has ended.
 	Done(w Work)
 
-	// Decide returns the limit from now on. The gate calls it when it starts,
-	// after Decision.Again, and at once after a Work that was Overloaded.
-	Decide(now time.Time) Decision
+	// Decide returns the limit from now on, which must be between least and most.
+	// These may differ from one call to the next: Gate.SetLimit changes most, and
+	// so does a share. The gate calls Decide when it starts, after Decision.Again,
+	// and at once after a Work that was Overloaded.
+	Decide(now time.Time, least, most int) Decision
 }
 
 // Work is one statement, or whatever else a permit was used for, that has
@@ -48,11 +50,12 @@ type Work struct {
 // A Decision is what a [Finder] decides.
 type Decision struct {
 	// Limit is how many permits may be out from now on. The gate keeps it
-	// within Adaptive.Min and Max.
+	// within the bounds that it gave.
 	Limit int
 
 	// Center is the limit that the Finder thinks is right, around which it
-	// probes. It equals Limit for those that do not probe.
+	// probes. It equals Limit for those that do not probe. It may be above the
+	// bounds, if the Finder remembers what it found before they became narrower.
 	Center int
 
 	// Reason says in a few words why Center is what it is, for logs and pages.

@@ -12,14 +12,13 @@ import (
 // comparison: a long average learns a lasting overload as the normal state, and
 // several gates on one server drive each other up. See docs/limit.md.
 type Gradient2 struct {
-	min, max float64
-	limit    float64
-	long     float64 // the long average of statement times, in seconds
-	seen     float64 // windows that long consists of, at most gradientMemory
-	n        int
-	sum      float64
-	binding  int
-	reason   string
+	limit   float64
+	long    float64 // the long average of statement times, in seconds
+	seen    float64 // windows that long consists of, at most gradientMemory
+	n       int
+	sum     float64
+	binding int
+	reason  string
 }
 
 const (
@@ -32,15 +31,15 @@ const (
 
 // NewGradient2 returns a Gradient2 that begins with the limit start, for
 // [Adaptive.Finder]. It ignores the Aim.
-func NewGradient2(a Adaptive, start int) Finder {
-	return &Gradient2{min: float64(a.Min), max: float64(a.Max), limit: float64(start), reason: "start"}
+func NewGradient2(_ Adaptive, start int) Finder {
+	return &Gradient2{limit: float64(start), reason: "start"}
 }
 
 // Done reports a statement that has ended.
 func (g *Gradient2) Done(w Work) {
 	switch {
 	case w.Overloaded:
-		g.limit = max(g.min, 0.9*g.limit)
+		g.limit *= 0.9
 		g.reason = "the server refused work"
 	case !w.Failed:
 		g.n++
@@ -52,7 +51,7 @@ func (g *Gradient2) Done(w Work) {
 }
 
 // Decide returns the limit for the next second.
-func (g *Gradient2) Decide(time.Time) Decision {
+func (g *Gradient2) Decide(_ time.Time, least, most int) Decision {
 	if g.n >= 10 {
 		short := max(g.sum/float64(g.n), 1e-9) // and not 0, by which it would divide
 		g.seen = min(g.seen+1, gradientMemory)
@@ -63,11 +62,12 @@ func (g *Gradient2) Decide(time.Time) Decision {
 		if 2*g.binding >= g.n {
 			gradient := max(0.5, min(1, gradientTolerance*g.long/short))
 			want := gradient*g.limit + gradientQueue
-			g.limit = max(1, g.min, min(g.limit*(1-gradientSmoothing)+want*gradientSmoothing, g.max))
+			g.limit = g.limit*(1-gradientSmoothing) + want*gradientSmoothing
 			g.reason = fmt.Sprintf("statements take %.2f times the long average", short/g.long)
 		}
 		g.n, g.sum, g.binding = 0, 0, 0
 	}
+	g.limit = max(float64(least), min(g.limit, float64(most)))
 	n := int(math.Round(g.limit))
 	return Decision{Limit: n, Center: n, Reason: g.reason, Again: gradientWindow}
 }

@@ -10,12 +10,13 @@ import (
 // PairedProbe is the default [Finder]. It compares two neighbouring slots of
 // time, one with a limit somewhat above the one it holds to be right and one
 // with a limit somewhat below. What is in flight differs by a factor of 1.4
-// between them, or of 2 where there are so few statements that 1.4 would not
-// show. Everything else, the noise of a shared machine included, hardly
-// differs. If statements take longer in the same proportion, more in flight
-// brings no more throughput, and the limit falls; if they take as long as
-// before, it rises. In between it moves towards the elasticity that its [Aim]
-// asks for.
+// between them: of 1.2 once the limit is found, and of 2 where there are so few
+// statements that less would not show. Everything else, the noise of a shared
+// machine included, hardly differs. If statements take longer in the same
+// proportion, more in flight brings no more throughput, and the limit falls; if
+// they take as long as before, it rises. In between it moves towards the
+// elasticity that its [Aim] asks for. The more its measurements differ from one
+// to the next, the less it moves.
 //
 // Slots begin at multiples of their length on the wall clock, and a hash that
 // is the same for every process says which of the two is the higher one. Gates
@@ -33,11 +34,11 @@ import (
 // dithering from extremum-seeking control. PairedProbe was chosen in a
 // simulation that stands in docs/limit.md.
 type PairedProbe struct {
-	q0       float64 // the growth of statement time in proportion to what is in flight that is worth it, at a limit of 1
-	min, max float64
-	center   float64 // the limit that is held to be right
-	ratio    float64 // between the two limits
-	ceiling  float64 // above which the server refused to work; 0 if it never did
+	q0          float64 // the growth of statement time in proportion to what is in flight that is worth it, at a limit of 1
+	center      float64 // the limit that is held to be right
+	least, most float64 // between which it may probe
+	ratio       float64 // between the two limits
+	ceiling     float64 // above which the server refused to work; 0 if it never did
 
 	slot   time.Duration
 	index  int64 // of the present slot: its beginning on the wall clock, in slots
@@ -47,6 +48,11 @@ type PairedProbe struct {
 	open   bool      // the first slot of the present pair has been seen from its beginning
 	sides  [2]side   // with the lower limit, and with the higher
 	pairs  int       // of which sides consists
+
+	missed float64 // by how much the growth of statement time was below what is worth it; 0 before the first measurement
+	turned bool    // the center has gone up and down
+	unrest float64 // half of the squared difference of two measurements that follow one another, a moving average
+	trend  float64 // missed, a moving average
 
 	statements int // since the last decision
 	binding    int // of these, while somebody waited
@@ -58,19 +64,44 @@ type PairedProbe struct {
 
 // A side is what was seen with one of the two limits.
 type side struct {
-	seen     int // statements that ended
-	inFlight int // permits that were out then, added up
-	timed    int // of these statements, those that began in the slot too
-	logs     float64
-	squares  float64 // of the logs
+	seen     int    // statements that ended
+	inFlight int    // permits that were out then, added up
+	times    sample // of those that began in the slot too, in seconds
+	logs     sample // and the logarithms of these
+}
+
+// A sample is what is known of some numbers.
+type sample struct {
+	n            float64
+	sum, squares float64
+}
+
+func (s *sample) add(x float64) {
+	s.n++
+	s.sum += x
+	s.squares += x * x
+}
+
+func (s *sample) mean() float64 { return s.sum / s.n }
+
+// variance is that of the mean.
+func (s *sample) variance() float64 {
+	return max(0, s.squares/s.n-s.mean()*s.mean()) / s.n
 }
 
 const (
 	probeRatio    = 1.4 // between the two limits
+	fineRatio     = 1.2 // once the center is found, where that shows in the statements that there are
 	searchRatio   = 2   // where there are so few statements that 1.4 would not show in them
-	uncertain     = 0.5 // the standard error of an elasticity that is worth half of what a certain one is
+	uncertain     = 0.5 // the standard error of a growth that is worth half of what a certain one is
+	meanUncertain = 0.7 // the same of one that comes from mean times, beside one from logarithms
 	probeGain     = 0.5
 	probeFairness = 0.15 // larger limits ask for a little more: several gates on one server become equal
+	missedMost    = 0.8
+	probeMemory   = 0.2 // weight of the last measurement in unrest
+	trendMemory   = 0.3 // and in trend
+	onTheWay      = 0.3 // the trend from which on the center is not found
+	atLeast       = 4   // with the least limit one pair in so many has a higher one
 	slotLeast     = 500 * time.Millisecond
 	slotMost      = 64 * time.Second
 	pairSamples   = 25 // of each side, for a decision
@@ -83,9 +114,9 @@ func NewPairedProbe(a Adaptive, start int) Finder {
 	q0 := map[Aim]float64{LowLatency: 0.75, Balanced: 0.85, HighThroughput: 0.95}[a.Aim]
 	return &PairedProbe{
 		q0:     q0,
-		min:    float64(a.Min),
-		max:    float64(a.Max),
 		center: float64(start),
+		least:  float64(a.Min),
+		most:   float64(a.Max),
 		ratio:  searchRatio,
 		slot:   slotLeast,
 		limit:  start,
@@ -102,7 +133,8 @@ func (p *PairedProbe) Done(w Work) {
 	if w.Failed {
 		return
 	}
-	log := math.Log(max(w.Took.Seconds(), 1e-9))
+	took := max(w.Took.Seconds(), 1e-9)
+	log := math.Log(took)
 	p.statements++
 	p.logs += log
 	if w.Binding {
@@ -120,9 +152,8 @@ func (p *PairedProbe) Done(w Work) {
 		s.inFlight += w.InFlight
 	}
 	if !w.End.Add(-w.Took).Before(p.begun) {
-		s.timed++
-		s.logs += log
-		s.squares += log * log
+		s.logs.add(log)
+		s.times.add(took)
 	}
 }
 
@@ -139,15 +170,17 @@ func (p *PairedProbe) overloaded(w Work) {
 	p.reason = fmt.Sprintf("the server refused work at more than %d", p.limit)
 }
 
-// Decide returns the limit of the present slot.
-func (p *PairedProbe) Decide(now time.Time) Decision {
+// Decide returns the limit of the present slot. Where most is below what is held to
+// be right, it probes below most: so the limit falls if the server has become
+// slower, and is back where it was when most is higher again.
+func (p *PairedProbe) Decide(now time.Time, least, most int) Decision {
+	p.least, p.most = float64(least), float64(most)
 	if k := p.slotAt(now); p.begun.IsZero() || k != p.index {
 		p.turn(now, k)
 	}
-	limit := p.limit
 	next := time.Duration((p.index+1)*int64(p.slot) - now.UnixNano())
 	return Decision{
-		Limit:  limit,
+		Limit:  max(least, min(p.limit, most)),
 		Center: max(1, int(math.Round(p.center))),
 		Reason: p.reason,
 		Again:  max(time.Millisecond, next),
@@ -170,8 +203,11 @@ func (p *PairedProbe) turn(now time.Time, k int64) {
 		p.open = k%2 == 0
 	}
 	p.index, p.begun = k, now
-	flip := hash(uint64(k>>1))&1 == 1
-	p.high = (k&1 == 1) != flip
+	random := hash(uint64(k >> 1))
+	p.high = (k&1 == 1) != (random&1 == 1)
+	if p.missed < 0 && p.center <= max(1, p.least) && random>>1%atLeast != 0 {
+		p.high = false // too many at once even with the least limit: more does not have to be tried often
+	}
 	settle := p.slot / 3
 	if usual := p.usual(); usual > 0 {
 		settle = min(settle, 2*usual)
@@ -180,16 +216,20 @@ func (p *PairedProbe) turn(now time.Time, k int64) {
 	if p.ceiling > 0 {
 		p.ceiling *= 1 + 0.003*p.slot.Seconds() // so that it is tried again every half minute or so
 	}
-	low := max(1, math.Round(p.center/math.Sqrt(p.ratio)))
+	center := p.within()
+	low := max(1, math.Round(center/math.Sqrt(p.ratio)))
 	limit := low
 	if p.high {
-		limit = max(low+1, math.Round(p.center*math.Sqrt(p.ratio)))
+		limit = max(low+1, math.Round(center*math.Sqrt(p.ratio)))
 	}
 	if p.ceiling > 0 {
 		limit = min(limit, p.ceiling)
 	}
-	p.limit = max(1, int(min(limit, p.max)))
+	p.limit = max(1, int(min(limit, p.most)))
 }
+
+// within is the center within the bounds.
+func (p *PairedProbe) within() float64 { return max(1, p.least, min(p.center, p.most)) }
 
 // usual is the geometric mean of the statements since the last decision; 0 if
 // there was none.
@@ -205,8 +245,8 @@ func (p *PairedProbe) usual() time.Duration {
 func (p *PairedProbe) decide() {
 	p.pairs++
 	low, high := p.sides[0], p.sides[1]
-	done := low.timed >= pairSamples && high.timed >= pairSamples || p.pairs >= pairsMost
-	if done && 10*p.binding >= 9*p.statements && low.timed >= 5 && high.timed >= 5 && low.seen > 0 && high.seen > 0 {
+	done := low.times.n >= pairSamples && high.times.n >= pairSamples || p.pairs >= pairsMost
+	if done && 10*p.binding >= 9*p.statements && low.times.n >= 5 && high.times.n >= 5 && low.seen > 0 && high.seen > 0 {
 		p.move(low, high)
 	}
 	if p.statements > 0 && (done || p.pairs >= 2) {
@@ -223,30 +263,60 @@ func (p *PairedProbe) move(low, high side) {
 	if grown <= math.Log(p.ratio)/3 { // something else keeps what is in flight where it is
 		return
 	}
-	q := (high.logs/float64(high.timed) - low.logs/float64(low.timed)) / grown
-	err := math.Sqrt(high.variance()/float64(high.timed)+low.variance()/float64(low.timed)) / grown
-	gain := probeGain / (1 + err*err/(uncertain*uncertain))
+	m := measure(low, high, grown)
+	center := p.within()
+	missed := p.q0 - probeFairness*math.Log10(center) - m.growth
+	missed = max(-missedMost, min(missed, missedMost)) // as far one way as the other: chance must not favour one
+	p.turned = p.turned || missed*p.missed < 0
+	if p.turned { // before, it is on its way, and measurements differ for that reason
+		p.unrest += probeMemory * ((missed-p.missed)*(missed-p.missed)/2 - p.unrest)
+	}
+	p.missed = missed
+	p.trend += trendMemory * (missed - p.trend)
+	gain := probeGain * min(1, grown/math.Log(probeRatio)) / (1 + max(m.err*m.err, p.unrest)/(uncertain*uncertain))
 	gain *= math.Pow(float64(p.slot)/float64(slotLeast), 0.25) // slots that are long are few
-	p.ratio = probeRatio
-	if err > uncertain {
+	onWay := math.Abs(p.trend) > onTheWay
+	switch {
+	case onWay && m.err*grown > uncertain*math.Log(probeRatio):
 		p.ratio = searchRatio
+	case onWay, m.meanErr*grown > uncertain*math.Log(fineRatio):
+		p.ratio = probeRatio
+	default:
+		p.ratio = fineRatio
 	}
-	q = min(max(q, -0.5), 1.5)
-	want := p.q0 - probeFairness*math.Log10(p.center)
-	center := p.center * math.Exp(gain*(want-q))
+	moved := center * math.Exp(gain*missed)
 	if p.ceiling > 0 {
-		center = min(center, p.ceiling)
+		moved = min(moved, p.ceiling)
 	}
-	p.center = max(1, p.min, min(center, p.max))
-	p.reason = fmt.Sprintf("10 %% more in flight brings %+.1f %% throughput", 10*(1-q))
+	if moved < center || p.center <= p.most { // else the bound hides what is right
+		p.center = max(1, p.least, min(moved, p.most))
+	}
+	p.reason = fmt.Sprintf("10 %% more in flight brings %+.1f %% throughput", 10*(1-m.growth))
+}
+
+// A measurement is by how much statement time grows in proportion to what is in
+// flight, with standard errors.
+type measurement struct {
+	growth, err float64
+	meanErr     float64 // if it were from mean times alone
+}
+
+// measure compares the two sides. The mean time is what counts for the throughput.
+// The mean of the logarithms is more certain where a few statements take very long,
+// but it says too much where the quick ones become slower and the slow ones do not,
+// such as those that wait for a disk. So the mean time weighs less the less certain
+// it is.
+func measure(low, high side, grown float64) measurement {
+	logs := (high.logs.mean() - low.logs.mean()) / grown
+	logsErr := math.Sqrt(high.logs.variance()+low.logs.variance()) / grown
+	h, l := high.times.mean(), low.times.mean()
+	times := math.Log(h/l) / grown
+	timesErr := math.Sqrt(high.times.variance()/(h*h)+low.times.variance()/(l*l)) / grown
+	weight := 1 / (1 + timesErr*timesErr/(meanUncertain*meanUncertain))
+	return measurement{weight*times + (1-weight)*logs, weight*timesErr + (1-weight)*logsErr, timesErr}
 }
 
 func (s side) mean() float64 { return float64(s.inFlight) / float64(s.seen) }
-
-func (s side) variance() float64 {
-	mean := s.logs / float64(s.timed)
-	return max(0, s.squares/float64(s.timed)-mean*mean)
-}
 
 // fitSlot makes the slots as long as the statements need.
 func (p *PairedProbe) fitSlot() {

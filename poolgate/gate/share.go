@@ -18,6 +18,10 @@ type share struct {
 
 	fleet FleetStats // see ReportFleet
 
+	// What an adaptive gate tries within n, where n is below the limit that it
+	// holds to be right; otherwise 0.
+	probe int
+
 	ended *LimitChange // what the end has changed, until tick reports it
 }
 
@@ -67,7 +71,11 @@ func (s *share) stats(wanted int) ShareStats {
 func (g *Gate) SetShare(n int, until time.Time) {
 	g.mu.Lock()
 	now := g.now()
-	g.share.held, g.share.n, g.share.end = true, max(0, n), 0
+	n = max(0, n)
+	if n != g.share.n {
+		g.share.probe = 0 // which was for the old n
+	}
+	g.share.held, g.share.n, g.share.end = true, n, 0
 	if !until.IsZero() {
 		left := min(time.Until(until), math.MaxInt64-now)
 		g.share.end = max(1, now+left)
@@ -102,6 +110,31 @@ func (g *Gate) moveLimit(n int, change LimitChange) (report func()) {
 	return g.changeLimit(change, g.now())
 }
 
+// withinShare returns how much of a limit of n the share leaves, at least 1, and
+// the share; -1 if there is none.
+func (g *Gate) withinShare(n int) (within, share int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !g.share.held {
+		return n, -1
+	}
+	return max(1, g.share.of(n, g.config)), g.share.n
+}
+
+// tryLimit changes the limit to what was decided when share left within, as
+// moveLimit does.
+func (g *Gate) tryLimit(d Decision, within, share int) (report func()) {
+	g.mu.Lock()
+	g.wanted, g.share.probe = d.Limit, 0
+	if d.Center > within {
+		g.wanted = d.Center
+		if g.share.n == share {
+			g.share.probe = d.Limit
+		}
+	}
+	return g.changeLimit(LimitChange{Center: d.Center, Reason: d.Reason}, g.now())
+}
+
 // changeLimit has the limit follow what was changed, and serves waiters. It is
 // called with g.mu held, and returns without.
 func (g *Gate) changeLimit(change LimitChange, now time.Duration) (report func()) {
@@ -132,8 +165,7 @@ func (c LimitChange) report(observers []*Observer) {
 func (g *Gate) fitLimit() {
 	g.limit = g.wanted
 	if s := &g.share; s.held {
-		tooMuch := sort.Search(g.wanted, func(i int) bool { return g.config.laneSize(i+1) > s.n-(i+1) })
-		g.limit = min(max(tooMuch, 1), s.n)
+		g.limit = s.of(g.wanted, g.config)
 		g.share.lane = min(g.config.laneSize(g.wanted), s.n-g.limit)
 	} else {
 		g.share.lane = g.config.laneSize(g.wanted)
@@ -144,6 +176,15 @@ func (g *Gate) fitLimit() {
 			c.reserved = int(float64(c.Reserved) * float64(g.limit) / float64(g.wanted))
 		}
 	}
+	if probe := g.share.probe; probe > 0 {
+		g.limit = min(g.limit, probe)
+	}
+}
+
+// of returns how much of a limit of n the share leaves.
+func (s *share) of(n int, config Config) int {
+	tooMuch := sort.Search(n, func(i int) bool { return config.laneSize(i+1) > s.n-(i+1) })
+	return min(max(tooMuch, 1), s.n)
 }
 
 // ReportFleet tells the gate what its member of a fleet knows, for Stats and for

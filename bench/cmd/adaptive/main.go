@@ -1,6 +1,6 @@
 // Command adaptive compares an adaptive limit with fixed ones on a real
-// PostgreSQL, which it starts. It prints the table of docs/limit.md and writes a
-// picture of how the limit follows a server that gets slower and recovers.
+// PostgreSQL, which it starts. It prints the table of docs/limit.md. With -follow it
+// writes a picture of how the limit follows a server that gets slower and recovers.
 //
 // For each kind of work and each driver it sweeps fixed limits first, see
 // package tune. Then an adaptive gate and a fixed one with the best limit of
@@ -55,7 +55,7 @@ func main() {
 	flag.IntVar(&o.slices, "slices", 8, "turns of each gate, of 5 s")
 	flag.IntVar(&o.processes, "processes", 0, "compare so many processes with one adaptive gate each instead, on pgx")
 	flag.DurationVar(&o.skew, "skew", 50*time.Millisecond, "by which the clocks of the processes differ at most")
-	flag.StringVar(&o.follow, "follow", "", "write a picture of a server that gets slower and recovers to this name, .svg and .png")
+	flag.StringVar(&o.follow, "follow", "", "write a picture of a server that gets slower and recovers, twice, to this file, .svg or .png; it takes five minutes")
 	flag.BoolVar(&o.child, "child", false, "one of several processes; used by this command itself")
 	flag.DurationVar(&o.for_, "for", time.Minute, "how long the processes run")
 	flag.Parse()
@@ -334,4 +334,6 @@ func (s skewed) Done(w gate.Work) {
 	s.Finder.Done(w)
 }
 
-func (s skewed) Decide(now time.Time) gate.Decision { return s.Finder.Decide(now.Add(s.by)) }
+func (s skewed) Decide(now time.Time, least, most int) gate.Decision {
+	return s.Finder.Decide(now.Add(s.by), least, most)
+}
