@@ -48,17 +48,28 @@ type Config struct {
 	// for the next that prepares the same text, whether it is a *sql.Stmt, a Tx
 	// or a Conn. Those that were not used for longest are closed. Zero means
 	// DefaultStatementsPerConn; negative means that a statement is prepared
-	// again for each checkout, which is for a PgBouncer in transaction mode that
-	// does not keep track of prepared statements. Wrap does so too where the inner
-	// pool keeps no idle connections, as with pgx's stdlib.OpenDBFromPool.
+	// again for each checkout. Wrap does so too where the inner pool keeps no idle
+	// connections, as with pgx's stdlib.OpenDBFromPool.
 	StatementsPerConn int
 
 	// PrepareQueries has a Query or an Exec with arguments be prepared and kept
 	// like a *sql.Stmt of the same text. It spares lib/pq the second round trip
 	// that it needs for arguments; pgx does the same by itself. It is not for
-	// a PgBouncer in transaction mode, nor for a program that makes the text of
-	// its statements up as it goes.
+	// a program that makes the text of its statements up as it goes.
 	PrepareQueries bool
+
+	// PgBouncer says that the connections go through a PgBouncer in transaction
+	// mode, where each transaction can get another connection of the server.
+	// Statements are then sent together with their arguments, and none is
+	// prepared on the server: so no caller can get the rows of another's
+	// statement, and a *sql.Stmt works. StatementsPerConn and PrepareQueries
+	// change nothing then.
+	//
+	// It is for OpenDB with a connector of pgxgate or pqgate, whose Open it works
+	// with too. OpenDB returns an error for any other connector, for a data source
+	// name that contradicts it, and for a Reset. Wrap refuses it, since an *sql.DB
+	// cannot change how its driver sends statements. docs/pgbouncer.md says more.
+	PgBouncer bool
 
 	// Reset says which connections are reset before the next caller gets them.
 	// The default is ResetNever.
@@ -87,6 +98,9 @@ func (config Config) check() error {
 		return fmt.Errorf("poolgate: Config.MinOpen must not be negative, got %d", config.MinOpen)
 	case config.Reset < ResetNever || config.Reset > ResetAlways:
 		return fmt.Errorf("poolgate: Config.Reset must be ResetNever, ResetConns or ResetAlways, got %v", config.Reset)
+	case config.Reset != ResetNever && config.PgBouncer:
+		return fmt.Errorf("poolgate: Config.Reset is %v, which Config.PgBouncer excludes: a PgBouncer in transaction mode "+
+			"would reset any connection of the server; use SET LOCAL", config.Reset)
 	}
 	return nil
 }
@@ -136,6 +150,12 @@ func OpenDB(c driver.Connector, config Config) (*DB, error) {
 	if err := config.check(); err != nil {
 		return nil, err
 	}
+	if config.PgBouncer {
+		var err error
+		if c, err = behindPgBouncer(c); err != nil {
+			return nil, err
+		}
+	}
 	g, err := gate.New(config.Gate)
 	if err != nil {
 		return nil, fmt.Errorf("poolgate: Config.Gate: %w", err)
@@ -143,6 +163,17 @@ func OpenDB(c driver.Connector, config Config) (*DB, error) {
 	db := &DB{gate: g, config: config, source: newPool(c, config)}
 	db.open()
 	return db, nil
+}
+
+// behindPgBouncer returns the connector that c has for Config.PgBouncer.
+func behindPgBouncer(c driver.Connector) (driver.Connector, error) {
+	b, ok := c.(interface {
+		BehindPgBouncer() (driver.Connector, error)
+	})
+	if !ok {
+		return nil, fmt.Errorf("poolgate: Config.PgBouncer is for the connectors of pgxgate and pqgate, and a %T is none", c)
+	}
+	return b.BehindPgBouncer()
 }
 
 // Wrap puts a gate in front of a pool that exists. It opens no connection. It
@@ -172,6 +203,9 @@ func Wrap(inner *sql.DB, config Config) (*DB, error) {
 	}
 	if config.MinOpen > 0 {
 		return nil, errors.New("poolgate: Config.MinOpen is for OpenDB: an *sql.DB opens no connection in advance")
+	}
+	if config.PgBouncer {
+		return nil, errors.New("poolgate: Config.PgBouncer is for OpenDB: an *sql.DB cannot change how its driver sends statements")
 	}
 	highest := "Config.Gate.Limit"
 	if a := config.Gate.Adaptive; a != nil {

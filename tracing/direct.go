@@ -23,13 +23,18 @@ func (w wrapped) Open(string) (driver.Conn, error) {
 // directConnector is otelsql's connector, whose connections are directConns.
 type directConnector struct {
 	driver.Connector
-	driver    driver.Driver // inside otelsql's
-	spans     bool          // some calls have spans
-	durations *durations    // nil if nothing is measured
+	inner     *closingConnector // inside otelsql's
+	spans     bool              // some calls have spans
+	durations *durations        // nil if nothing is measured
 	settings  *settings
 }
 
-func (c directConnector) Driver() driver.Driver { return c.driver }
+func (c directConnector) Driver() driver.Driver { return c.inner.Driver() }
+
+// BehindPgBouncer is called by OpenDB where poolgate.Config.PgBouncer says so.
+func (c directConnector) BehindPgBouncer() (driver.Connector, error) {
+	return c, c.inner.behindPgBouncer()
+}
 
 // Close is called when the DB is closed.
 func (c directConnector) Close() error { return c.Connector.(io.Closer).Close() }

@@ -78,6 +78,21 @@ func (c *closingConnector) Close() error {
 	return nil
 }
 
+// behindPgBouncer has c open connections for a PgBouncer.
+func (c *closingConnector) behindPgBouncer() error {
+	b, ok := c.Connector.(interface {
+		BehindPgBouncer() (driver.Connector, error)
+	})
+	if !ok {
+		return fmt.Errorf("tracing: Config.PgBouncer is for the connectors of pgxgate and pqgate, and a %T is none", c.Connector)
+	}
+	inner, err := b.BehindPgBouncer()
+	if err == nil {
+		c.Connector = inner
+	}
+	return err
+}
+
 func serverAttributes(c Connector) []attribute.KeyValue {
 	attributes := []attribute.KeyValue{semconv.DBSystemNamePostgreSQL}
 	if name := c.Database(); name != "" {

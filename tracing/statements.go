@@ -21,7 +21,7 @@ import (
 
 // newTraced returns a connector whose connections are connector's, wrapped by
 // otelsql.
-func newTraced(connector driver.Connector, s *settings) (driver.Connector, error) {
+func newTraced(connector *closingConnector, s *settings) (driver.Connector, error) {
 	traces, metrics := s.traces, metric.MeterProvider(metricnoop.NewMeterProvider())
 	if traces == nil {
 		traces = tracenoop.NewTracerProvider()
@@ -52,7 +52,7 @@ func newTraced(connector driver.Connector, s *settings) (driver.Connector, error
 	if err != nil {
 		return nil, err
 	}
-	return directConnector{outer, connector.Driver(), s.traces != nil, durations, s}, nil
+	return directConnector{outer, connector, s.traces != nil, durations, s}, nil
 }
 
 // maxQueryText is how many bytes of a statement's text a span gets at most.

@@ -4,14 +4,18 @@ import (
 	"context"
 	"database/sql/driver"
 	"errors"
+	"fmt"
 	"io"
+	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib"
 
 	"github.com/poolgate/poolgate/adapters/internal/pgxlink"
 	"github.com/poolgate/poolgate/adapters/internal/socket"
+	"github.com/poolgate/poolgate/adapters/internal/unprepared"
 	"github.com/poolgate/poolgate/internal/operation"
 )
 
@@ -31,6 +35,7 @@ type Conn struct {
 	deferred  deferred
 	late      *deferredTx // the transaction, if its BEGIN was deferred
 
+	outdated bool // what pgx remembers of a statement
 	ping     socket.Ping
 	asked    time.Time // when the server had the role that the DSN wants
 	checkout int64     // what was sent when the connection was taken from the pool
@@ -81,7 +86,7 @@ func (c *Conn) ask() error {
 // IsValid reports whether the connection may go back to the pool, which closes
 // it otherwise.
 func (c *Conn) IsValid() bool {
-	if !c.link.IsClean() || c.answers.skip > 0 { // a BEGIN is in pgx's buffer
+	if !c.link.IsClean() || c.outdated || c.answers.skip > 0 { // a BEGIN is in pgx's buffer
 		return false
 	}
 	c.socket.Idle()
@@ -143,8 +148,18 @@ func (c *Conn) explain(ctx context.Context, call socket.Call, err error) error {
 
 const queryCanceled = "57014"
 
-// CheckNamedValue leaves arguments to pgx.
-func (c *Conn) CheckNamedValue(v *driver.NamedValue) error { return c.inner.CheckNamedValue(v) }
+// CheckNamedValue leaves arguments to pgx. One of them can be the way in which the
+// statement is sent.
+func (c *Conn) CheckNamedValue(v *driver.NamedValue) error {
+	if c.connector.pgBouncer {
+		if mode, ok := v.Value.(pgx.QueryExecMode); ok {
+			if err := pgxlink.CheckBehindPgBouncer(mode); err != nil {
+				return fmt.Errorf("pgxgate: Config.PgBouncer: %w", err)
+			}
+		}
+	}
+	return c.inner.CheckNamedValue(v)
+}
 
 // Ping asks the server for an answer.
 func (c *Conn) Ping(ctx context.Context) error {
@@ -204,8 +219,12 @@ func (c *Conn) Prepare(query string) (driver.Stmt, error) {
 	return c.PrepareContext(context.Background(), query)
 }
 
-// PrepareContext prepares a statement.
+// PrepareContext prepares a statement. Behind a PgBouncer it sends nothing: the
+// statement is sent when it is executed.
 func (c *Conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, error) {
+	if c.connector.pgBouncer {
+		return unprepared.New(c, query), nil
+	}
 	call := c.begin(ctx)
 	call.Harmless = true
 	err := c.lead(ctx, &call, true)
@@ -274,7 +293,18 @@ type rows struct {
 }
 
 func (r *rows) Next(dest []driver.Value) error {
-	return r.conn.explain(r.ctx, r.call, r.Rows.Next(dest))
+	return r.conn.explain(r.ctx, r.call, r.conn.decoded(r.Rows.Next(dest)))
+}
+
+// decoded notes an error of decoding a value. With cache_describe it can be that
+// pgx asks for the format of the type that a column had before an ALTER TABLE,
+// again and again: only a new connection asks what the type is.
+func (c *Conn) decoded(err error) error {
+	if err != nil && c.connector.config.DefaultQueryExecMode == pgx.QueryExecModeCacheDescribe &&
+		strings.Contains(err.Error(), "binary format") {
+		c.outdated = true
+	}
+	return err
 }
 
 func (r *rows) Close() error {

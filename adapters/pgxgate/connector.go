@@ -45,10 +45,11 @@ type Connector struct {
 	// leaves.
 	PingTimeout time.Duration
 
-	config  *pgx.ConnConfig
-	check   dsn.ClientCheck
-	silence socket.Silence
-	role    socket.Role
+	config    *pgx.ConnConfig
+	pgBouncer bool
+	check     dsn.ClientCheck
+	silence   socket.Silence
+	role      socket.Role
 }
 
 // NewConnector returns the connector for a data source name, or the error that
@@ -80,9 +81,31 @@ func (c *Connector) Unprepared() driver.Connector {
 	case pgx.QueryExecModeCacheStatement, pgx.QueryExecModeCacheDescribe:
 		config.DefaultQueryExecMode = pgx.QueryExecModeExec
 	}
-	u := newConnector(config)
-	u.PingAfter, u.PingTimeout = c.PingAfter, c.PingTimeout
-	return u
+	return c.with(config)
+}
+
+// BehindPgBouncer returns a connector like c for a PgBouncer in transaction mode.
+// OpenDB takes it where poolgate.Config.PgBouncer says so. It returns an error if
+// the data source name has a default_query_exec_mode that is not right there.
+func (c *Connector) BehindPgBouncer() (driver.Connector, error) {
+	config := c.config.Copy()
+	if err := pgxlink.BehindPgBouncer(config); err != nil {
+		return nil, fmt.Errorf("pgxgate: Config.PgBouncer: %w", err)
+	}
+	b := c.with(config)
+	b.pgBouncer = true
+	b.check.Off() // the setting would stay with a connection that others use
+	return b, nil
+}
+
+// with returns a connector like c that opens connections by config.
+func (c *Connector) with(config *pgx.ConnConfig) *Connector {
+	d := newConnector(config)
+	d.PingAfter, d.PingTimeout, d.pgBouncer = c.PingAfter, c.PingTimeout, c.pgBouncer
+	if !c.check.Wanted() {
+		d.check.Off()
+	}
+	return d
 }
 
 // Driver returns pgx's driver.

@@ -28,9 +28,9 @@
 //     (0A000), and arguments may be sent as the type that a column had before;
 //     so does a temporary table that takes another one's name. Where that
 //     happens, add default_query_exec_mode=describe_exec to the DSN, which
-//     costs each statement with arguments a second round trip. Do not do that
+//     costs each statement with arguments a second round trip. Never do that
 //     behind PgBouncer in transaction mode, where it can return the rows of
-//     another caller; default_query_exec_mode=exec is safe there.
+//     another caller: poolgate.Config.PgBouncer is for there, and refuses it.
 //   - Exec may have several statements separated by semicolons if it has no
 //     arguments, Query may not (42601).
 //   - An array is scanned by pgtype.Map.SQLScanner, and sent as a slice.
@@ -75,8 +75,11 @@
 //   - A connection that comes back inside a transaction is closed at once.
 //   - An attempt to connect ends after [DefaultConnectTimeout].
 //
-// Behind PgBouncer, a permit comes back when PgBouncer has closed the connection.
-// PgBouncer itself limits how many of the server's processes are at work.
+// Behind a PgBouncer in transaction mode, poolgate.Config.PgBouncer has pgx send
+// each statement together with its arguments, with default_query_exec_mode set to
+// cache_describe unless the DSN says exec or simple_protocol. A permit comes back when
+// PgBouncer has closed the connection. PgBouncer itself limits how many of the
+// server's processes are at work.
 //
 // # What remains
 //

@@ -2,11 +2,12 @@ package pgxgate
 
 import (
 	"context"
+	"crypto/sha256"
 	"database/sql/driver"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -33,7 +34,6 @@ func (c *Conn) CanPipeline() error {
 // described are the statements that SendPipeline has prepared on a connection.
 type described struct {
 	byQuery map[string]*pgconn.StatementDescription
-	named   int      // how many names were given
 	retired []string // names to close
 }
 
@@ -167,8 +167,7 @@ func (r *pipelineResults) describe(fresh []int, more bool) error {
 	names := make([]string, len(fresh))
 	for n, i := range fresh {
 		if r.conn.connector.config.DefaultQueryExecMode == pgx.QueryExecModeCacheStatement {
-			d.named++
-			names[n] = "poolgate_pipeline_" + strconv.Itoa(d.named)
+			names[n] = nameFor(r.statements[i].Query)
 		}
 		r.pipeline.SendPrepare(names[n], r.statements[i].Query, nil)
 		r.pipeline.SendPipelineSync()
@@ -200,6 +199,14 @@ func (r *pipelineResults) describe(fresh []int, more bool) error {
 		}
 	}
 	return refused
+}
+
+// nameFor returns the name under which query is prepared. It follows from the text,
+// so that a PgBouncer that mixes up the connections of the server cannot have it
+// stand for another statement.
+func nameFor(query string) string {
+	sum := sha256.Sum256([]byte(query))
+	return "poolgate_" + hex.EncodeToString(sum[:16])
 }
 
 // mostDescribed is how many statements a connection keeps until it forgets all of
@@ -354,7 +361,7 @@ func (r *pipelineResults) note(err error) error {
 		r.conn.described.forget(r.statements[r.next-1].Query)
 	}
 	if said, ok := errors.AsType[*pgconn.PgError](err); ok && said.Code == "26000" {
-		r.conn.described = described{named: r.conn.described.named} // the server has lost all of them
+		r.conn.described.retire() // the server has lost all of them, or another server never had them
 	}
 	return r.err
 }

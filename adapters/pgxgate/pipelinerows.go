@@ -92,6 +92,12 @@ func (r *pipelineRows) value(i int) (driver.Value, error) {
 func codecs(types *pgtype.Map, fields []pgconn.FieldDescription) []pgtype.Codec {
 	all := make([]pgtype.Codec, len(fields))
 	for i, f := range fields {
+		if f.Format == pgtype.BinaryFormatCode { // also where the type is another than when it was described
+			if t, ok := types.TypeForOID(f.DataTypeOID); ok {
+				all[i] = t.Codec
+			}
+			continue
+		}
 		switch f.DataTypeOID {
 		case pgtype.BoolOID, pgtype.ByteaOID, pgtype.CIDOID, pgtype.DateOID, pgtype.Float4OID, pgtype.Float8OID,
 			pgtype.Int2OID, pgtype.Int4OID, pgtype.Int8OID, pgtype.OIDOID, pgtype.TimestampOID, pgtype.TimestamptzOID, pgtype.XIDOID,

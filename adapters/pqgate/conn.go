@@ -12,6 +12,7 @@ import (
 	"github.com/lib/pq"
 
 	"github.com/poolgate/poolgate/adapters/internal/socket"
+	"github.com/poolgate/poolgate/adapters/internal/unprepared"
 )
 
 // pqConn is what lib/pq's connections can do, but for the forms of Exec and
@@ -204,7 +205,13 @@ func (c *Conn) Prepare(query string) (driver.Stmt, error) {
 
 // PrepareContext prepares a statement. For lib/pq a COPY … FROM STDIN is one
 // too, whose rows are then written by Exec.
+//
+// Behind a PgBouncer it sends nothing but a COPY: another statement is sent when
+// it is executed.
 func (c *Conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, error) {
+	if c.connector.pgBouncer && !startsWithCopy(query) {
+		return unprepared.New(c, query), nil
+	}
 	call := c.begin()
 	call.Harmless = true
 	inner, err := c.inner.PrepareContext(ctx, query)

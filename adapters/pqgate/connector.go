@@ -4,9 +4,11 @@ import (
 	"cmp"
 	"context"
 	"database/sql/driver"
+	"errors"
 	"fmt"
 	"maps"
 	"net"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -43,10 +45,12 @@ type Connector struct {
 	// leaves.
 	PingTimeout time.Duration
 
-	config  pq.Config
-	check   dsn.ClientCheck
-	silence socket.Silence
-	role    socket.Role
+	name      string
+	config    pq.Config
+	pgBouncer bool
+	check     dsn.ClientCheck
+	silence   socket.Silence
+	role      socket.Role
 }
 
 // NewConnector returns the connector for a data source name, or the error that
@@ -59,13 +63,48 @@ func NewConnector(name string) (*Connector, error) {
 	if _, err := pq.NewConnectorConfig(config); err != nil {
 		return nil, fmt.Errorf("pqgate: %w", err)
 	}
-	c := &Connector{config: config}
+	return newConnector(name, config), nil
+}
+
+func newConnector(name string, config pq.Config) *Connector {
+	c := &Connector{name: name, config: config}
 	c.role.Wanted = roles[config.TargetSessionAttrs] != ""
 	_, set := config.Runtime[dsn.ClientCheckSetting]
 	if set || strings.Contains(config.Options, dsn.ClientCheckSetting) {
 		c.check.Off()
 	}
-	return c, nil
+	return c
+}
+
+// BehindPgBouncer returns a connector like c for a PgBouncer in transaction mode.
+// OpenDB takes it where poolgate.Config.PgBouncer says so. It returns an error if
+// the data source name says binary_parameters=no.
+func (c *Connector) BehindPgBouncer() (driver.Connector, error) {
+	if refusesBinary(c.name) {
+		return nil, errors.New("pqgate: Config.PgBouncer: with binary_parameters=no a PgBouncer in transaction mode " +
+			"can return the rows of another caller; leave it out, or use binary_parameters=yes")
+	}
+	config := c.config.Clone()
+	config.BinaryParameters = true
+	b := newConnector(c.name, config)
+	b.PingAfter, b.PingTimeout, b.pgBouncer = c.PingAfter, c.PingTimeout, true
+	b.check.Off() // the setting would stay with a connection that others use
+	return b, nil
+}
+
+// refusesBinary reports whether the data source name says binary_parameters=no,
+// which is also what it means if it says nothing.
+func refusesBinary(name string) bool {
+	const setting = "binary_parameters"
+	if u, err := url.Parse(name); err == nil && strings.HasPrefix(u.Scheme, "postgres") {
+		if !u.Query().Has(setting) {
+			return false
+		}
+	} else {
+		name = setting + "=yes " + name // of two the last one counts
+	}
+	config, err := pq.NewConfig(name)
+	return err == nil && !config.BinaryParameters
 }
 
 // Driver returns lib/pq's.

@@ -70,8 +70,11 @@
 //   - An attempt to connect ends with its context, and after
 //     [DefaultConnectTimeout].
 //
-// Behind PgBouncer, a permit comes back when PgBouncer has closed the connection.
-// PgBouncer itself limits how many of the server's processes are at work.
+// Behind a PgBouncer in transaction mode, lib/pq by itself returns the rows of other
+// callers. poolgate.Config.PgBouncer has it send each statement together with its
+// arguments, as binary_parameters=yes does, and prepare none but a COPY. A permit
+// comes back when PgBouncer has closed the connection. PgBouncer itself limits how
+// many of the server's processes are at work.
 //
 // # What remains
 //

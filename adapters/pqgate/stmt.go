@@ -3,6 +3,7 @@ package pqgate
 import (
 	"context"
 	"database/sql/driver"
+	"strings"
 	"time"
 
 	"github.com/poolgate/poolgate/adapters/internal/socket"
@@ -89,4 +90,19 @@ func (s *copyStmt) Close() error {
 	}
 	defer s.conn.socket.Limit(ctx, socket.Patience, 0)()
 	return s.conn.result(ctx, call, s.pqCopy.Close())
+}
+
+// startsWithCopy reports whether query is what lib/pq takes for a COPY.
+func startsWithCopy(query string) bool {
+	for {
+		query = strings.TrimLeft(query, " \t\r\n")
+		switch {
+		case strings.HasPrefix(query, "--"):
+			_, query, _ = strings.Cut(query, "\n")
+		case strings.HasPrefix(query, "/*"):
+			_, query, _ = strings.Cut(query, "*/")
+		default:
+			return len(query) >= 4 && strings.EqualFold(query[:4], "copy")
+		}
+	}
 }

@@ -26,7 +26,7 @@ func TestFleetThroughPgBouncer(t *testing.T) {
 			t.Parallel()
 			config := fleetConfig(t, d)
 			config.Through = func(dsn string) (string, error) {
-				b, err := pgbouncer.Start(t.Context(), dsn, config.Budget+2*config.Many)
+				b, err := pgbouncer.Start(t.Context(), dsn, pgbouncer.Config{PoolSize: config.Budget + 2*config.Many})
 				if err != nil {
 					return "", err
 				}
