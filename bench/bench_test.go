@@ -13,6 +13,7 @@ import (
 
 	"github.com/poolgate/poolgate/internal/connstring"
 	"github.com/poolgate/poolgate/internal/testing/pgserver"
+	"github.com/poolgate/poolgate/poolgate"
 )
 
 // openBenchmark returns a Bench on a server as PostgreSQL ships it.
@@ -133,12 +134,12 @@ func openGate(b *testing.B, bench *Bench, d Driver, form Form, setting map[strin
 	if dsn, err = connstring.With(dsn, setting); err != nil {
 		b.Fatal(err)
 	}
-	p, err := Semaphore.pool(d, dsn, 1, Config{Limit: bench.config.Limit}, 0)
+	db, err := d.openGated(dsn, poolgate.Config{Gate: Semaphore.gate(1, bench.config.Limit, 0)})
 	if err != nil {
 		b.Fatal(err)
 	}
-	b.Cleanup(func() { p.close() })
-	return p.db
+	b.Cleanup(func() { db.Close() })
+	return db.DB
 }
 
 // repeat has as many callers as there are permits do it again and again.

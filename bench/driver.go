@@ -13,19 +13,25 @@ import (
 	"github.com/poolgate/poolgate/poolgate"
 )
 
-// A Driver is one of the two that the benchmark runs on.
+// A Driver is one of those that the benchmark runs on.
 type Driver string
 
 // The drivers.
 const (
 	PGX Driver = "pgx" // github.com/jackc/pgx/v5 through its stdlib package
 	PQ  Driver = "pq"  // github.com/lib/pq
+
+	// PGXPool is pgx without database/sql: its own pool, behind pgxpoolgate.
+	PGXPool Driver = "pgxpool"
 )
 
 // Drivers returns all drivers in the order in which they run.
-func Drivers() []Driver { return []Driver{PGX, PQ} }
+func Drivers() []Driver { return []Driver{PGX, PQ, PGXPool} }
 
-// openBare opens a pool with nothing in front of it.
+// SQLDrivers returns those of database/sql.
+func SQLDrivers() []Driver { return []Driver{PGX, PQ} }
+
+// openBare opens a pool of database/sql with nothing in front of it.
 func (d Driver) openBare(dsn string) (*sql.DB, error) {
 	if d == PGX {
 		return sql.Open("pgx", dsn)
@@ -33,7 +39,7 @@ func (d Driver) openBare(dsn string) (*sql.DB, error) {
 	return sql.Open("postgres", dsn)
 }
 
-// openGated opens a pool with a gate in front.
+// openGated opens a pool of database/sql with a gate in front.
 func (d Driver) openGated(dsn string, config poolgate.Config) (*poolgate.DB, error) {
 	if d == PGX {
 		return pgxgate.Open(dsn, config)

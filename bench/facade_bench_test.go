@@ -24,7 +24,7 @@ const facadeLimit = 8
 // be 1.
 func BenchmarkFacadeThroughput(b *testing.B) {
 	bench := openBenchmark(b, Config{Ops: 1, Limit: facadeLimit})
-	for _, d := range Drivers() {
+	for _, d := range SQLDrivers() {
 		for _, s := range []struct {
 			name string
 			do   func(context.Context, *sql.DB) error

@@ -94,13 +94,11 @@ func faithfulRead(ctx context.Context, db *sql.DB) error {
 	return checkFamilies(parents)
 }
 
-// loadChildren gives the parents their children.
+// loadChildren selects the children of the parents.
 func loadChildren(ctx context.Context, tx *sql.Tx, parents []parent) error {
 	args := make([]any, len(parents))
-	byID := make(map[int32]*parent, len(parents))
 	for i := range parents {
 		args[i] = parents[i].id
-		byID[parents[i].id] = &parents[i]
 	}
 	rows, err := tx.QueryContext(ctx, selectChildren[len(parents)], args...)
 	if err != nil {
@@ -109,6 +107,15 @@ func loadChildren(ctx context.Context, tx *sql.Tx, parents []parent) error {
 	children, err := collect(rows, func(c *child) error { return rows.Scan(&c.parentID, &c.id, &c.data) })
 	if err != nil {
 		return err
+	}
+	return adopt(parents, children)
+}
+
+// adopt gives the parents their children.
+func adopt(parents []parent, children []child) error {
+	byID := make(map[int32]*parent, len(parents))
+	for i := range parents {
+		byID[parents[i].id] = &parents[i]
 	}
 	for _, c := range children {
 		p := byID[c.parentID]

@@ -21,7 +21,7 @@ const (
 // Forms returns all forms in the order in which they run.
 func Forms() []Form { return []Form{Faithful, Idiomatic} }
 
-// operations carry out the workload in one form on one driver. A write that
+// operations carry out the workload in one form. A write that
 // fails returns a *commitError if it may have been committed nevertheless.
 type operations struct {
 	write func(context.Context, *sql.DB, Op) error
@@ -36,10 +36,15 @@ func (o operations) do(ctx context.Context, db *sql.DB, op Op) error {
 	return o.read(ctx, db)
 }
 
-// operations returns what carries out this form on a driver.
-func (f Form) operations(d Driver) operations {
-	if f == Faithful {
-		return operations{faithfulWrite, faithfulRead}
+// on returns what carries out this form on db, which is a pool of d.
+func (f Form) on(ctx context.Context, d Driver, db *sql.DB) (func(context.Context, Op) error, error) {
+	o := operations{idiomaticWrite, idiomaticRead}
+	var err error
+	switch {
+	case f == Faithful:
+		o = operations{faithfulWrite, faithfulRead}
+	case d == PQ:
+		o, err = byStatements(ctx, db)
 	}
-	return operations{idiomaticWrite, idiomaticRead}
+	return func(ctx context.Context, op Op) error { return o.do(ctx, db, op) }, err
 }

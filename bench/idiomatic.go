@@ -16,10 +16,16 @@ SELECT id FROM parent UNION ALL SELECT id FROM parent WHERE data <> $2`
 
 func idiomaticWrite(ctx context.Context, db *sql.DB, op Op) error {
 	data := op.Data()
-	if _, err := db.ExecContext(ctx, insertFamilies, data[0], data[1], data[2]); err != nil {
-		return &commitError{err}
+	_, err := db.ExecContext(ctx, insertFamilies, data[0], data[1], data[2])
+	return committed(err)
+}
+
+// committed returns the error of a write that is one statement.
+func committed(err error) error {
+	if err != nil {
+		err = &commitError{err}
 	}
-	return nil
+	return err
 }
 
 // A read is one statement without parameters. LATERAL and OFFSET 0 have the
@@ -35,6 +41,10 @@ func idiomaticRead(ctx context.Context, db *sql.DB) error {
 	if err != nil {
 		return err
 	}
+	return readFamilies(rows)
+}
+
+func readFamilies(rows *sql.Rows) error {
 	defer rows.Close()
 	parents := make([]parent, 0, parentsPerRead)
 	var p parent
@@ -57,4 +67,32 @@ func idiomaticRead(ctx context.Context, db *sql.DB) error {
 		return err
 	}
 	return checkFamilies(parents)
+}
+
+// byStatements returns what carries out the idiomatic operations by statements that are
+// prepared once. It is for lib/pq, which remembers no statement by its text as pgx
+// does.
+func byStatements(ctx context.Context, db *sql.DB) (operations, error) {
+	write, err := db.PrepareContext(ctx, insertFamilies)
+	if err != nil {
+		return operations{}, err
+	}
+	read, err := db.PrepareContext(ctx, selectFamilies)
+	if err != nil {
+		return operations{}, err
+	}
+	return operations{
+		func(ctx context.Context, _ *sql.DB, op Op) error {
+			data := op.Data()
+			_, err := write.ExecContext(ctx, data[0], data[1], data[2])
+			return committed(err)
+		},
+		func(ctx context.Context, _ *sql.DB) error {
+			rows, err := read.QueryContext(ctx)
+			if err != nil {
+				return err
+			}
+			return readFamilies(rows)
+		},
+	}, nil
 }

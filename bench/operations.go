@@ -10,7 +10,7 @@ import (
 	"github.com/poolgate/poolgate/poolgate/gate"
 )
 
-// Open opens a pool of the driver behind a gate.
+// Open opens a pool of the driver, which is one of SQLDrivers, behind a gate.
 func (d Driver) Open(dsn string, config poolgate.Config) (*poolgate.DB, error) {
 	return d.openGated(dsn, config)
 }
@@ -23,11 +23,11 @@ func DriverColor(d Driver) color.Color { return driverColors[d] }
 type Workload struct {
 	dsn    string
 	driver Driver
-	do     operations
+	form   Form
 	writes *atomic.Int64
 }
 
-// Workload makes fresh tables.
+// Workload makes fresh tables. The driver is one of SQLDrivers.
 func (b *Bench) Workload(ctx context.Context, form Form, d Driver) (Workload, error) {
 	dsn, err := d.connectionString(b.config.DSN, b.config.Schema, form)
 	if err != nil {
@@ -36,7 +36,7 @@ func (b *Bench) Workload(ctx context.Context, form Form, d Driver) (Workload, er
 	if err := b.fresh(ctx, form); err != nil {
 		return Workload{}, err
 	}
-	return Workload{dsn, d, form.operations(d), new(atomic.Int64)}, nil
+	return Workload{dsn, d, form, new(atomic.Int64)}, nil
 }
 
 // Open opens a pool for the workload and returns one operation of it, which is
@@ -46,11 +46,16 @@ func (w Workload) Open(config gate.Config) (*poolgate.DB, func(context.Context) 
 	if err != nil {
 		return nil, nil, err
 	}
+	do, err := w.form.on(context.Background(), w.driver, db.DB)
+	if err != nil {
+		db.Close()
+		return nil, nil, err
+	}
 	return db, func(ctx context.Context) error {
 		op := Op{Kind: Read}
 		if rand.IntN(2) == 0 {
 			op = Op{Kind: Write, Base: int(w.writes.Add(1)) * parentsPerWrite}
 		}
-		return w.do.do(ctx, db.DB, op)
+		return do(ctx, op)
 	}, nil
 }

@@ -14,15 +14,15 @@ import (
 // The size of the panel that each form has in a picture; the panels are one
 // below the other.
 const (
-	panelWidth  = 28 * vg.Centimeter
+	panelWidth  = 33 * vg.Centimeter
 	panelHeight = 10 * vg.Centimeter
 )
 
 // The bars and their labels, in points. A bar is wider than "35000 failed".
 const (
-	barWidth  = 56
+	barWidth  = 44
 	barPitch  = 1.1 // from one to the next, in bars
-	labelSize = 8
+	labelSize = 7
 )
 
 // Colours that people with colour-vision deficiencies can tell apart.
@@ -38,11 +38,15 @@ var strategyColors = map[Strategy]color.Color{
 var lineDashes = map[Driver][]vg.Length{
 	PGX: nil,
 	PQ:  {vg.Points(4), vg.Points(2)},
+
+	PGXPool: {vg.Points(1), vg.Points(2)},
 }
 
 var driverColors = map[Driver]color.Color{
 	PGX: color.RGBA{0x00, 0x72, 0xB2, 0xFF},
 	PQ:  color.RGBA{0xE6, 0x9F, 0x00, 0xFF},
+
+	PGXPool: color.RGBA{0x00, 0x9E, 0x73, 0xFF},
 }
 
 // connectionsPicture draws the server's connections over time. The runs of a

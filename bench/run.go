@@ -82,7 +82,7 @@ func (b *Bench) run(ctx context.Context, c Case) (_ Run, err error) {
 	if err := b.fresh(ctx, c.Form); err != nil {
 		return Run{}, err
 	}
-	p, err := c.Strategy.pool(c.Driver, dsn, len(b.plan), b.config, b.server.MaxConnections)
+	p, err := c.pool(ctx, dsn, len(b.plan), b.config, b.server.MaxConnections)
 	if err != nil {
 		return Run{}, err
 	}
@@ -126,7 +126,6 @@ func (b *Bench) run(ctx context.Context, c Case) (_ Run, err error) {
 // attempt sends every operation of the plan through the pool and returns what
 // became of each.
 func (b *Bench) attempt(ctx context.Context, c Case, p pool) []attempt {
-	operations := c.Form.operations(c.Driver)
 	attempts := make([]attempt, len(b.plan))
 
 	// The operations get a context that does not end: one that can is watched
@@ -140,7 +139,7 @@ func (b *Bench) attempt(ctx context.Context, c Case, p pool) []attempt {
 	one := func(i int) {
 		start := time.Now()
 		ctx, end := traced(background, b.plan[i])
-		err := operations.do(ctx, p.db, b.plan[i])
+		err := p.do(ctx, b.plan[i])
 		end(err)
 		attempts[i] = attempt{time.Since(start), err}
 		b.Done.Add(1)

@@ -39,7 +39,7 @@ func BenchmarkIdiomaticRead(b *testing.B) {
 		{"arrays", readArrays},
 		{"cte-join", readCTE},
 	}
-	for _, d := range Drivers() {
+	for _, d := range SQLDrivers() {
 		own := shape{"two-in-one-message", readMessage}
 		if d == PGX {
 			own = shape{"batch", readBatch}
@@ -56,7 +56,7 @@ func BenchmarkIdiomaticRead(b *testing.B) {
 // BenchmarkIdiomaticWrite does the same for the write.
 func BenchmarkIdiomaticWrite(b *testing.B) {
 	bench := openBenchmark(b, Config{Ops: 1, Limit: 8})
-	for _, d := range Drivers() {
+	for _, d := range SQLDrivers() {
 		for _, s := range []struct {
 			name  string
 			write writeShape
@@ -80,7 +80,7 @@ func BenchmarkIdiomaticWrite(b *testing.B) {
 // TestShapes makes sure that what is compared does the same.
 func TestShapes(t *testing.T) {
 	b := openTest(t, Config{Ops: 1, Limit: 2})
-	for _, d := range Drivers() {
+	for _, d := range SQLDrivers() {
 		if err := b.tables.fresh(t.Context(), Idiomatic); err != nil {
 			t.Fatal(err)
 		}

@@ -1,7 +1,7 @@
 package bench
 
 import (
-	"database/sql"
+	"context"
 	"fmt"
 	"time"
 
@@ -39,7 +39,7 @@ func Strategies() []Strategy { return []Strategy{Sequential, Unbounded, Semaphor
 
 // A pool is what a strategy sends its operations to.
 type pool struct {
-	db    *sql.DB
+	do    func(context.Context, Op) error
 	close func() error
 	// waited is how long all operations together have waited for a
 	// connection, or for the permit to take one.
@@ -53,12 +53,24 @@ type pool struct {
 
 // pool opens the pool for a run of the given number of operations.
 // The server has so many connections.
-func (s Strategy) pool(d Driver, dsn string, ops int, c Config, connections int) (pool, error) {
-	if s == Sequential || s == Unbounded {
-		return s.barePool(d, dsn, ops, c.MaxOpen)
+func (c Case) pool(ctx context.Context, dsn string, ops int, config Config, connections int) (pool, error) {
+	if c.Strategy == Sequential || c.Strategy == Unbounded {
+		if c.Driver == PGXPool {
+			return c.bareNative(dsn, ops, config.MaxOpen)
+		}
+		return c.barePool(ctx, dsn, ops, config.MaxOpen)
 	}
+	g := c.Strategy.gate(ops, config.Limit, connections)
+	if c.Driver == PGXPool {
+		return c.gatedNative(dsn, g, config.Traces)
+	}
+	return c.gatedPool(ctx, dsn, g, config.Traces)
+}
+
+// gate returns the configuration of the gate.
+func (s Strategy) gate(ops, limit, connections int) gate.Config {
 	config := gate.Config{
-		Limit:      c.Limit,
+		Limit:      limit,
 		MaxWaiting: ops, // all come at once, and none is to be refused
 		MaxWait:    24 * time.Hour,
 	}
@@ -69,25 +81,30 @@ func (s Strategy) pool(d Driver, dsn string, ops int, c Config, connections int)
 		config.Limit = 0
 		config.Adaptive = &gate.Adaptive{Max: max(1, min(gate.DefaultAdaptiveMax, connections-sparedConnections))}
 	}
-	return gatedPool(d, dsn, config, c.Traces)
+	return config
 }
 
 // sparedConnections are left to others by Adaptive.
 const sparedConnections = 20
 
-func (s Strategy) barePool(d Driver, dsn string, ops, maxOpen int) (pool, error) {
-	db, err := d.openBare(dsn)
+func (c Case) barePool(ctx context.Context, dsn string, ops, maxOpen int) (pool, error) {
+	db, err := c.Driver.openBare(dsn)
 	if err != nil {
 		return pool{}, err
 	}
-	if s == Unbounded {
+	if c.Strategy == Unbounded {
 		db.SetMaxOpenConns(maxOpen)
 		// As database/sql comes, it keeps 2 and closes the others as soon
 		// as nobody waits for them.
 		db.SetMaxIdleConns(ops)
 	}
+	do, err := c.Form.on(ctx, c.Driver, db)
+	if err != nil {
+		db.Close()
+		return pool{}, err
+	}
 	return pool{
-		db:     db,
+		do:     do,
 		close:  db.Close,
 		waited: func() time.Duration { return db.Stats().WaitDuration },
 		limit:  func() int { return 0 },
@@ -97,23 +114,28 @@ func (s Strategy) barePool(d Driver, dsn string, ops, maxOpen int) (pool, error)
 	}, nil
 }
 
-func gatedPool(d Driver, dsn string, config gate.Config, traces trace.TracerProvider) (pool, error) {
-	open := d.openGated
+func (c Case) gatedPool(ctx context.Context, dsn string, config gate.Config, traces trace.TracerProvider) (pool, error) {
+	open := c.Driver.openGated
 	if traces != nil {
-		open = d.openTraced(traces)
+		open = c.Driver.openTraced(traces)
 	}
 	db, err := open(dsn, poolgate.Config{Gate: config})
 	if err != nil {
 		return pool{}, err
 	}
+	do, err := c.Form.on(ctx, c.Driver, db.DB)
+	if err != nil {
+		db.Close()
+		return pool{}, err
+	}
 	return pool{
-		db:     db.DB,
+		do:     do,
 		close:  db.Close,
 		waited: func() time.Duration { return db.Gate().Stats().WaitDuration + db.Stats().WaitDuration },
 		limit:  func() int { return db.Gate().Stats().FoundLimit() },
 		unused: func() error {
-			if s := db.Gate().Stats(); s.InFlight > 0 || s.Waiting > 0 {
-				return fmt.Errorf("%d permits are still out and %d callers wait", s.InFlight, s.Waiting)
+			if err := out(db.Gate()); err != nil {
+				return err
 			}
 			if s := db.Stats(); s.InUse > 0 {
 				return fmt.Errorf("%d connections are still in use", s.InUse)
@@ -121,4 +143,12 @@ func gatedPool(d Driver, dsn string, config gate.Config, traces trace.TracerProv
 			return nil
 		},
 	}, nil
+}
+
+// out returns an error if a permit is out, or wanted.
+func out(g *gate.Gate) error {
+	if s := g.Stats(); s.InFlight > 0 || s.Waiting > 0 {
+		return fmt.Errorf("%d permits are still out and %d callers wait", s.InFlight, s.Waiting)
+	}
+	return nil
 }

@@ -33,7 +33,7 @@ func BenchmarkTracing(b *testing.B) {
 		turn   = 25 * time.Millisecond
 	)
 	bench := openBenchmark(b, Config{Ops: 1, Limit: limit})
-	for _, d := range Drivers() {
+	for _, d := range SQLDrivers() {
 		for _, s := range []struct {
 			name string
 			do   func(context.Context, *sql.DB) error

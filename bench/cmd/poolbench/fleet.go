@@ -94,7 +94,7 @@ func parseFleet(args []string, stderr io.Writer) (o fleetOptions, err error) {
 	if !flags.Changed("seed") {
 		c.Seed = uint64(rand.Uint32())
 	}
-	o.drivers, err = choose("--drivers", *drivers, bench.Drivers())
+	o.drivers, err = choose("--drivers", *drivers, bench.SQLDrivers())
 	return o, err
 }
 

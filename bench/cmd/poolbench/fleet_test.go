@@ -88,7 +88,7 @@ func testFleet(t *testing.T, config scale.Config, allowed func(kind string) bool
 
 func TestFleet(t *testing.T) {
 	needsOwnServer(t)
-	for _, d := range bench.Drivers() {
+	for _, d := range bench.SQLDrivers() {
 		t.Run(string(d), func(t *testing.T) {
 			t.Parallel()
 			testFleet(t, fleetConfig(t, d), func(string) bool { return false })

@@ -21,7 +21,7 @@ func TestFleetThroughPgBouncer(t *testing.T) {
 		}
 		t.Skip(err)
 	}
-	for _, d := range bench.Drivers() {
+	for _, d := range bench.SQLDrivers() {
 		t.Run(string(d), func(t *testing.T) {
 			t.Parallel()
 			config := fleetConfig(t, d)

@@ -1,5 +1,5 @@
 // Command poolbench sends the same reads and writes through a connection pool in
-// five ways, on two drivers, and compares them in a report. Without arguments it
+// five ways, on three drivers, and compares them in a report. Without arguments it
 // starts a PostgreSQL of its own and takes about a minute; see poolbench -h.
 package main
 
@@ -72,6 +72,9 @@ func command(args []string, stdout, stderr io.Writer) (func(context.Context) err
 	case "fleet":
 		o, err := parseFleet(args[1:], stderr)
 		return func(ctx context.Context) error { return runFleet(ctx, o, stdout, stderr) }, err
+	case "pair":
+		o, err := parsePair(args[1:], stderr)
+		return func(ctx context.Context) error { return runPair(ctx, o, stdout, stderr) }, err
 	case memberCommand:
 		return func(ctx context.Context) error { return scale.Member(ctx, os.Stdin, stdout) }, nil
 	}

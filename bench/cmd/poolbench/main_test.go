@@ -35,7 +35,7 @@ func TestCommand(t *testing.T) {
 		t.Fatalf("exit code %d: %s", code, &stderr)
 	}
 	report := readReport(t, out)
-	if len(report.Runs) != 20 || report.Interrupted || report.Seed != 9 {
+	if len(report.Runs) != 30 || report.Interrupted || report.Seed != 9 {
 		t.Errorf("%d runs, interrupted %v, seed %d", len(report.Runs), report.Interrupted, report.Seed)
 	}
 	if slices.Contains(args, "--reference") && len(report.Reference) != 3 {

@@ -31,7 +31,7 @@ type options struct {
 }
 
 const usage = `poolbench sends the same reads and writes through a connection pool in five
-ways, on two drivers, and compares them: time, latency, connections, errors.
+ways, on three drivers, and compares them: time, latency, connections, errors.
 
 Strategies
   sequential  one operation after another, on one connection
@@ -39,6 +39,11 @@ Strategies
   semaphore   all at once, through a gate that keeps --limit connections in use
   chunked     all at once, through a gate that lets them in by waves of --limit
   adaptive    all at once, through a gate that finds its limit while it runs
+
+Drivers
+  pgx         pgx through database/sql
+  pq          lib/pq
+  pgxpool     pgx with its own pool
 
 Forms
   faithful    the statements that SQLAlchemy sends, without an index on b(a_id)
@@ -53,7 +58,7 @@ The report is written to --out: as a page (report.html), as JSON, and as picture
 
 Examples
   poolbench                                 3,500 operations, about a minute
-  poolbench --full                          the article's 35,000, about ten minutes
+  poolbench --full                          the article's 35,000, a quarter of an hour
   poolbench --reference                     compared with pgbench
   poolbench --drivers pgx --strategies semaphore,chunked --limit 20
   poolbench --dsn postgres://me@db.example/test --ops 5000
@@ -119,16 +124,26 @@ func (o *options) check(form string, drivers, strategies []string) (err error) {
 	case o.out == "":
 		return fmt.Errorf("--out must name a folder")
 	}
-	if form == "both" {
-		o.forms = bench.Forms()
-	} else if o.forms, err = choose("--form", []string{form}, bench.Forms()); err != nil {
-		return fmt.Errorf("%w, or both", err)
+	if o.forms, err = chooseForms(form); err != nil {
+		return err
 	}
 	if o.drivers, err = choose("--drivers", drivers, bench.Drivers()); err != nil {
 		return err
 	}
 	o.strategies, err = choose("--strategies", strategies, bench.Strategies())
 	return err
+}
+
+// chooseForms returns the form of that name, or both.
+func chooseForms(name string) ([]bench.Form, error) {
+	if name == "both" {
+		return bench.Forms(), nil
+	}
+	forms, err := choose("--form", []string{name}, bench.Forms())
+	if err != nil {
+		err = fmt.Errorf("%w, or both", err)
+	}
+	return forms, err
 }
 
 // choose returns those of all that were named, in the order of all.

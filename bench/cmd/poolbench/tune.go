@@ -99,7 +99,7 @@ func parseTune(args []string, stderr io.Writer) (o tuneOptions, err error) {
 		}
 		o.file = string(text)
 	}
-	if o.drivers, err = choose("--drivers", *drivers, bench.Drivers()); err != nil {
+	if o.drivers, err = choose("--drivers", *drivers, bench.SQLDrivers()); err != nil {
 		return o, err
 	}
 	forms, err := choose("--form", []string{*form}, bench.Forms())
