@@ -156,9 +156,9 @@ func inFlight(t *testing.T, db *poolgate.DB, want int) {
 // eventually waits for what another goroutine is about to do.
 func eventually(t *testing.T, what string, reached func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(5 * time.Second); !reached(); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); !reached(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("not within 5 s: %s", what)
+			t.Fatalf("not within 30 s: %s", what)
 		}
 	}
 }
