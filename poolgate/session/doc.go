@@ -80,17 +80,17 @@
 // # Round trips
 //
 // A transaction takes two round trips more than its statements, for BEGIN and
-// COMMIT, and a nested Run two, for its savepoint. With pgxgate, BEGIN travels
-// with the first statement, so that a unit takes only one more. So do the
-// savepoint of a nested Run, and its release unless the Run is the last, or one of
-// its statements may have failed unnoticed, as one whose rows were read may. That
-// holds for all statements but an Exec without arguments, which can be several in
-// one text, and of which pgx has the server parse each by itself. The statements
-// of hooks are statements like all others.
+// COMMIT, and a nested Run two, for SAVEPOINT and RELEASE. With pgxgate, BEGIN,
+// SAVEPOINT and RELEASE travel with the statement that follows. So a unit takes
+// one round trip more than its statements and those of its hooks, and a nested Run
+// none. There are two exceptions: an Exec without arguments takes nothing along,
+// because its text may be several statements; and RELEASE travels alone if a
+// statement of the nested Run may have failed unnoticed, as one whose rows are read
+// may.
 //
-// Nothing else changes: the server skips a statement whose BEGIN or SAVEPOINT
-// fails, and the statement has that error. Statements, hooks and COMMIT follow one
-// another as they did, since each may depend on what the one before has returned.
+// If BEGIN or SAVEPOINT fails, the server skips the statement, which returns the
+// error. Statements, hooks and COMMIT are not sent together: each may depend on
+// what the one before has returned.
 //
 // # Libraries
 //

@@ -94,7 +94,7 @@ func (c Config) check() error {
 //
 // A unit costs about 3 µs more than a transaction written by hand, see
 // BenchmarkUnit, and a nested Run up to two round trips for each database that it
-// uses, see "Round trips" above.
+// uses, see "Round trips" in the package documentation.
 func Run(ctx context.Context, fn func(context.Context) error) error {
 	return Config{}.Run(ctx, fn)
 }
