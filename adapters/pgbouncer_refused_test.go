@@ -11,7 +11,9 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5"
+	native "github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/poolgate/poolgate/adapters/pgxpoolgate"
 	"github.com/poolgate/poolgate/internal/testing/bothdrivers"
 	"github.com/poolgate/poolgate/poolgate"
 	"github.com/poolgate/poolgate/poolgate/gate"
@@ -36,6 +38,9 @@ func TestPgBouncerContradictions(t *testing.T) {
 		{"pgx", "postgres://u:s3cr3t@h/d?description_cache_capacity=0", poolgate.Config{},
 			[]string{"Config.PgBouncer", "description_cache_capacity=0"}},
 		{"pgx", "", poolgate.Config{Reset: poolgate.ResetConns}, []string{"Config.Reset is conns", "Config.PgBouncer"}},
+		{"pgxpool", "postgres://u:s3cr3t@h/d?pool_max_conns=9", poolgate.Config{}, nil},
+		{"pgxpool", "postgres://u:s3cr3t@h/d?default_query_exec_mode=describe_exec", poolgate.Config{},
+			[]string{"pgxpoolgate: Config.PgBouncer", "default_query_exec_mode=describe_exec"}},
 		{"pq", "postgres://u:s3cr3t@h/d", poolgate.Config{StatementsPerConn: 10, PrepareQueries: true}, nil},
 		{"pq", "user=u password=s3cr3t", poolgate.Config{}, nil},
 		{"pq", "postgres://u:s3cr3t@h/d?binary_parameters=yes", poolgate.Config{}, nil},
@@ -44,10 +49,9 @@ func TestPgBouncerContradictions(t *testing.T) {
 		{"pq", "user=u password=s3cr3t binary_parameters=no", poolgate.Config{}, []string{"Config.PgBouncer", "binary_parameters=no"}},
 		{"pq", "", poolgate.Config{Reset: poolgate.ResetAlways}, []string{"Config.Reset is always", "Config.PgBouncer"}},
 	} {
-		open := bothdrivers.All[0].Open
-		if test.driver == "pq" {
-			open = bothdrivers.All[1].Open
-		}
+		open := map[string]func(string, poolgate.Config) (*poolgate.DB, error){
+			"pgx": bothdrivers.All[0].Open, "pq": bothdrivers.All[1].Open, "pgxpool": pgxpool.Open,
+		}[test.driver]
 		test.config.Gate.Limit, test.config.PgBouncer = 1, true
 		db, err := open(test.dsn, test.config)
 		if err == nil {
@@ -79,7 +83,11 @@ func TestPgBouncerNeedsAnAdapter(t *testing.T) {
 	defer inner.Close()
 	_, wrapped := poolgate.Wrap(inner, config)
 	_, opened := poolgate.OpenDB(foreign{}, config)
-	for _, err := range []error{wrapped, opened} {
+	pool, err := native.New(t.Context(), "postgres://u@127.0.0.1:1/d")
+	must(t, err)
+	defer pool.Close()
+	_, prepares := pgxpoolgate.Wrap(pool, pgxpoolgate.Config{Gate: config.Gate, PgBouncer: true})
+	for _, err := range []error{wrapped, opened, prepares} {
 		if err == nil || !strings.Contains(err.Error(), "Config.PgBouncer") {
 			t.Errorf("got %v", err)
 		}

@@ -12,6 +12,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/poolgate/poolgate/adapters/pgxpoolgate"
 	"github.com/poolgate/poolgate/internal/connstring"
 	"github.com/poolgate/poolgate/internal/testing/bothdrivers"
 	"github.com/poolgate/poolgate/internal/testing/pgbouncer"
@@ -33,6 +34,21 @@ type way struct {
 	describes bool // the connection remembers what a statement looks like
 }
 
+// pgxpool is pgxpoolgate as an adapter for database/sql.
+var pgxpool = bothdrivers.Driver{
+	Name: "pgx",
+	Open: func(dsn string, config poolgate.Config) (*poolgate.DB, error) {
+		pool, err := pgxpoolgate.Open(dsn, pgxpoolgate.Config{Gate: config.Gate, PgBouncer: config.PgBouncer})
+		if err != nil {
+			return nil, err
+		}
+		db := pool.DB()
+		db.OnClose(pool.Inner().Close)
+		return db, nil
+	},
+	Connector: bothdrivers.All[0].Connector,
+}
+
 // ways returns those that docs/pgbouncer.md names.
 func ways() []way {
 	pgx, pq := bothdrivers.All[0], bothdrivers.All[1]
@@ -44,6 +60,7 @@ func ways() []way {
 		{name: "pgx with exec in transaction mode", driver: pgx, bouncer: transaction, settings: exec, pgBouncer: true},
 		{name: "pgx with simple_protocol in transaction mode", driver: pgx, bouncer: transaction, settings: simple, pgBouncer: true},
 		{name: "pq in transaction mode", driver: pq, bouncer: transaction, pgBouncer: true},
+		{name: "pgxpool in transaction mode", driver: pgxpool, bouncer: transaction, pgBouncer: true, describes: true},
 		{name: "pgx in session mode", driver: pgx, bouncer: session, describes: true},
 		{name: "pq in session mode", driver: pq, bouncer: session},
 		{name: "pgx in session mode with PgBouncer", driver: pgx, bouncer: session, pgBouncer: true, describes: true},

@@ -14,7 +14,12 @@ import (
 type Lent struct{ connector *Connector }
 
 // NewLent returns a Lent for a pool whose connections have that configuration.
-func NewLent(config *pgx.ConnConfig) Lent { return Lent{newConnector(config)} }
+// pgBouncer says that they go through a PgBouncer in transaction mode.
+func NewLent(config *pgx.ConnConfig, pgBouncer bool) Lent {
+	c := newConnector(config)
+	c.pgBouncer = pgBouncer
+	return Lent{c}
+}
 
 // Conn returns the Conn of a connection that was taken from its pool. It lasts
 // until the connection goes back: ResetSession, IsValid and Close are the pool's.
@@ -36,6 +41,10 @@ func (l Lent) Conn(inner *stdlib.Conn, link *pgxlink.Link, w Watcher) *Conn {
 	c.checkout = c.socket.Sent()
 	return c
 }
+
+// IsOutdated reports whether a Conn of Conn had better be closed: what pgx remembers
+// of a statement is no longer true.
+func (l Lent) IsOutdated(c *Conn) bool { return c.outdated }
 
 // lentKey is the key of the Conn in pgconn's CustomData.
 const lentKey = "poolgate/pgxgate"

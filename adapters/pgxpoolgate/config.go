@@ -21,6 +21,13 @@ type Config struct {
 	// of the pgxpool.
 	Gate gate.Config
 
+	// PgBouncer says that the connections go through a PgBouncer in transaction
+	// mode, see poolgate.Config.PgBouncer. Open has pgx use cache_describe, unless
+	// the data source name says exec or simple_protocol. It returns an error for
+	// another default_query_exec_mode, and so does Wrap, which cannot change it. A
+	// statement that the program itself prepares on a connection is its own affair.
+	PgBouncer bool
+
 	// CloseInner makes the Pool of Wrap own the inner pool: Pool.Close closes it
 	// too. Otherwise the caller has to. The Pool of Open always owns it.
 	CloseInner bool
@@ -61,6 +68,11 @@ func OpenConfig(inner *pgxpool.Config, config Config) (*Pool, error) {
 		return nil, fmt.Errorf("pgxpoolgate: %w", err)
 	}
 	inner = inner.Copy()
+	if config.PgBouncer {
+		if err := pgxlink.BehindPgBouncer(inner.ConnConfig); err != nil {
+			return nil, fmt.Errorf("pgxpoolgate: Config.PgBouncer: %w", err)
+		}
+	}
 	most := int(inner.MaxConns)
 	free := setsNoMaxConns(inner)
 	if free {
@@ -74,6 +86,9 @@ func OpenConfig(inner *pgxpool.Config, config Config) (*Pool, error) {
 		inner.MaxConns = max(inner.MaxConns, int32(min(g.MostPermits(), math.MaxInt32)))
 	}
 	links := attach(inner)
+	if config.PgBouncer { // where the setting would stay with a connection that others use
+		links.check.Off()
+	}
 	pool, err := pgxpool.NewWithConfig(context.Background(), inner)
 	if err != nil {
 		g.Close()
@@ -110,6 +125,11 @@ func setsNoMaxConns(config *pgxpool.Config) bool {
 func Wrap(inner *pgxpool.Pool, config Config) (*Pool, error) {
 	if inner == nil {
 		return nil, errors.New("pgxpoolgate: Wrap: the *pgxpool.Pool is nil")
+	}
+	if config.PgBouncer {
+		if err := pgxlink.CheckBehindPgBouncer(inner.Config().ConnConfig.DefaultQueryExecMode); err != nil {
+			return nil, fmt.Errorf("pgxpoolgate: Config.PgBouncer: %w", err)
+		}
 	}
 	g, err := newGate(&config, int(inner.Config().MaxConns))
 	if err != nil {

@@ -38,7 +38,7 @@ func newSource(p *Pool) *source {
 	return &source{
 		pool:      p,
 		connector: stdlib.GetPoolConnector(p.inner),
-		lent:      pgxgate.NewLent(p.inner.Config().ConnConfig),
+		lent:      pgxgate.NewLent(p.inner.Config().ConnConfig, p.config.PgBouncer),
 	}
 }
 
@@ -59,14 +59,14 @@ func (s *source) Connect(ctx context.Context) (driver.Conn, error) {
 		inner := opened.(*stdlib.Conn)
 		w := s.pool.links.watcher(inner.Conn())
 		if w == nil {
-			return &sqlConn{s.lent.Conn(inner, nil, nil), s.pool, inner, nil}, nil
+			return &sqlConn{s.lent.Conn(inner, nil, nil), s.lent, s.pool, inner, nil}, nil
 		}
 		if w.link.Socket.Unread() && !answers(ctx, w.link) {
 			inner.Close() // which takes it out of the pool
 			continue
 		}
 		w.link.Socket.Busy()
-		return &sqlConn{s.lent.Conn(inner, w.link, w), s.pool, inner, w.link}, nil
+		return &sqlConn{s.lent.Conn(inner, w.link, w), s.lent, s.pool, inner, w.link}, nil
 	}
 }
 
@@ -132,6 +132,7 @@ func (s *source) Ungated() driver.Connector {
 // A sqlConn is a connection of the pool while the DB has it.
 type sqlConn struct {
 	*pgxgate.Conn
+	lent  pgxgate.Lent
 	pool  *Pool
 	inner *stdlib.Conn
 	link  *pgxlink.Link // nil for a pool of Wrap
@@ -140,7 +141,7 @@ type sqlConn struct {
 // IsValid gives the connection back to the pool, or reports false if it is no
 // longer of use.
 func (c *sqlConn) IsValid() bool {
-	if !c.pool.keeps(c.inner.Conn(), c.link) {
+	if c.lent.IsOutdated(c.Conn) || !c.pool.keeps(c.inner.Conn(), c.link) {
 		return false
 	}
 	c.release()

@@ -58,6 +58,11 @@
 //     at most.
 //   - An attempt to connect ends after [DefaultConnectTimeout].
 //
+// # Behind PgBouncer
+//
+// [Config].PgBouncer is for a PgBouncer in transaction mode, where pgx's default
+// fails, and describe_exec returns the rows of other callers.
+//
 // # What else differs from pgxpool
 //
 //   - A caller waits at the gate and not in the pool: in order, at most
