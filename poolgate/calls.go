@@ -27,22 +27,46 @@ func (s *seat) CheckNamedValue(v *driver.NamedValue) error {
 }
 
 func (s *seat) exec(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
+	res, _, err := s.run(ctx, "exec", query, args)
+	return res, err
+}
+
+func (s *seat) query(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
+	_, rows, err := s.run(ctx, "query", query, args)
+	return rows, err
+}
+
+func (s *seat) run(ctx context.Context, kind, query string, args []driver.NamedValue) (driver.Result, driver.Rows, error) {
 	if err := s.ready(); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if st, err := s.direct(ctx, query, args); err != nil {
-		return nil, err
+		return nil, nil, err
 	} else if st != nil {
-		return st.ExecContext(ctx, args)
+		return st.run(ctx, kind, args)
 	}
+	return s.call(ctx, kind, query, args, nil)
+}
+
+// call executes query, by the driver's statement d if that is not nil.
+func (s *seat) call(ctx context.Context, kind, query string, args []driver.NamedValue, d driver.Stmt) (res driver.Result, rows driver.Rows, err error) {
 	ctx = s.begin(ctx, query)
 	returned := false
 	defer s.guard(&returned)
-	res, err := execOn(ctx, s.conn.driver, query, args)
+	switch {
+	case kind == "exec" && d == nil:
+		res, err = execOn(ctx, s.conn.driver, query, args)
+	case kind == "exec":
+		res, err = execBy(ctx, d, args)
+	case d == nil:
+		rows, err = queryOn(ctx, s.conn.driver, query, args)
+	default:
+		rows, err = queryBy(ctx, d, args)
+	}
 	s.noteLost(query)
-	s.called(ctx, "exec", query, args, err)
+	s.called(ctx, kind, query, args, err)
 	returned = true
-	return res, err
+	return res, rows, err
 }
 
 func execOn(ctx context.Context, conn driver.Conn, query string, args []driver.NamedValue) (driver.Result, error) {
@@ -60,25 +84,6 @@ func execOn(ctx context.Context, conn driver.Conn, query string, args []driver.N
 	return nil, driver.ErrSkip
 }
 
-func (s *seat) query(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
-	if err := s.ready(); err != nil {
-		return nil, err
-	}
-	if st, err := s.direct(ctx, query, args); err != nil {
-		return nil, err
-	} else if st != nil {
-		return st.QueryContext(ctx, args)
-	}
-	ctx = s.begin(ctx, query)
-	returned := false
-	defer s.guard(&returned)
-	rows, err := queryOn(ctx, s.conn.driver, query, args)
-	s.noteLost(query)
-	s.called(ctx, "query", query, args, err)
-	returned = true
-	return rows, err
-}
-
 func queryOn(ctx context.Context, conn driver.Conn, query string, args []driver.NamedValue) (driver.Rows, error) {
 	switch conn := conn.(type) {
 	case driver.QueryerContext:
@@ -92,6 +97,30 @@ func queryOn(ctx context.Context, conn driver.Conn, query string, args []driver.
 		return conn.Query(query, values)
 	}
 	return nil, driver.ErrSkip
+}
+
+func execBy(ctx context.Context, d driver.Stmt, args []driver.NamedValue) (driver.Result, error) {
+	if d, ok := d.(driver.StmtExecContext); ok {
+		return d.ExecContext(ctx, args)
+	}
+	values, err := positional(ctx, args)
+	if err != nil {
+		return nil, err
+	}
+	//lint:ignore SA1019 old drivers have nothing else
+	return d.Exec(values)
+}
+
+func queryBy(ctx context.Context, d driver.Stmt, args []driver.NamedValue) (driver.Rows, error) {
+	if d, ok := d.(driver.StmtQueryContext); ok {
+		return d.QueryContext(ctx, args)
+	}
+	values, err := positional(ctx, args)
+	if err != nil {
+		return nil, err
+	}
+	//lint:ignore SA1019 old drivers have nothing else
+	return d.Query(values)
 }
 
 // positional turns arguments into what the calls without a context take.

@@ -351,7 +351,7 @@ func (st *stmt) QueryContext(ctx context.Context, args []driver.NamedValue) (dri
 // executes it a second time, but not within a transaction, which has failed with
 // it. If a statement has begun that, of which a seat does not know, run finds
 // out.
-func (st *stmt) run(ctx context.Context, kind string, args []driver.NamedValue) (res driver.Result, rows driver.Rows, err error) {
+func (st *stmt) run(ctx context.Context, kind string, args []driver.NamedValue) (driver.Result, driver.Rows, error) {
 	s := st.seat
 	if err := s.ready(); err != nil {
 		return nil, nil, err
@@ -368,51 +368,12 @@ func (st *stmt) run(ctx context.Context, kind string, args []driver.NamedValue) 
 			}
 			return nil, nil, err
 		}
-		res, rows, err := st.call(ctx, kind, args, d)
+		res, rows, err := s.call(ctx, kind, st.query, args, d)
 		if err == nil || before == nil || s.conn == nil || !before.outdated(err, s.conn) || s.inTx || first != nil {
 			return res, rows, err
 		}
 		first = err
 	}
-}
-
-func (st *stmt) call(ctx context.Context, kind string, args []driver.NamedValue, d driver.Stmt) (res driver.Result, rows driver.Rows, err error) {
-	s := st.seat
-	ctx = s.begin(ctx, st.query)
-	returned := false
-	defer s.guard(&returned)
-	if kind == "exec" {
-		res, err = execBy(ctx, d, args)
-	} else {
-		rows, err = queryBy(ctx, d, args)
-	}
-	s.called(ctx, kind, st.query, args, err)
-	returned = true
-	return res, rows, err
-}
-
-func execBy(ctx context.Context, d driver.Stmt, args []driver.NamedValue) (driver.Result, error) {
-	if d, ok := d.(driver.StmtExecContext); ok {
-		return d.ExecContext(ctx, args)
-	}
-	values, err := positional(ctx, args)
-	if err != nil {
-		return nil, err
-	}
-	//lint:ignore SA1019 old drivers have nothing else
-	return d.Exec(values)
-}
-
-func queryBy(ctx context.Context, d driver.Stmt, args []driver.NamedValue) (driver.Rows, error) {
-	if d, ok := d.(driver.StmtQueryContext); ok {
-		return d.QueryContext(ctx, args)
-	}
-	values, err := positional(ctx, args)
-	if err != nil {
-		return nil, err
-	}
-	//lint:ignore SA1019 old drivers have nothing else
-	return d.Query(values)
 }
 
 // outdated reports whether err says that the server could not begin to execute p
