@@ -51,10 +51,11 @@
 //     once more. Here driver.ErrBadConn means that nothing was sent, and another
 //     connection is tried.
 //   - An idle connection that the server has closed is found before it is used,
-//     on Unix systems without a round trip. One whose peer has vanished without
-//     a word is found by a ping, which is sent if it was idle for a second
-//     ([Connector].PingAfter) and takes half a second at most (PingTimeout).
-//     Those that have been idle for as long are then dropped without a ping.
+//     on Unix systems without a round trip. One that was in use 5 µs before is
+//     taken to be good. One whose peer has vanished without a word is found by
+//     a ping, which is sent if it was idle for a second ([Connector].PingAfter)
+//     and takes half a second at most (PingTimeout). Those that have been idle
+//     for as long are then dropped without a ping.
 //   - Where the DSN says target_session_attrs, a server that was what it asks for
 //     and is so no longer is found: after an error of a read-only server, SQLSTATE
 //     25006, and after a connection to another server was opened, each older
