@@ -129,7 +129,7 @@ func burstFree(_ *testing.T, c *crowd, members int) float64 {
 	burst := c.users[members-1]
 	return median(func() float64 {
 		burst.want(60)
-		s := until(func() bool { return burst.load().inFlight >= 57 })
+		s := until(func() bool { return burst.flying() >= 57 })
 		burst.want(0)
 		time.Sleep(40 * time.Second)
 		return s
@@ -143,7 +143,7 @@ func burstExhausted(_ *testing.T, c *crowd, members int) float64 {
 	burst := c.users[members-1]
 	return median(func() float64 {
 		burst.want(60)
-		s := until(func() bool { return burst.load().inFlight > 0 })
+		s := until(func() bool { return burst.flying() > 0 })
 		burst.want(0)
 		time.Sleep(40 * time.Second)
 		return s
@@ -267,8 +267,7 @@ func bursty(_ *testing.T, c *crowd, members int) float64 {
 		used += c.inFlight()
 		wanted := 0
 		for _, u := range c.users {
-			l := u.load()
-			wanted += l.inFlight + l.waiting
+			wanted += u.load().needs
 		}
 		could += min(wanted, c.budget)
 		time.Sleep(100 * time.Millisecond)

@@ -209,11 +209,10 @@ type gatedUser struct{ db *poolgate.DB }
 
 func (u gatedUser) load() load {
 	s := u.db.Gate().Stats()
-	permits := s.InFlight + s.OutOfBand.InFlight
 	return load{
-		inFlight: permits,
-		waiting:  s.Waiting,
-		inUse:    max(permits, u.db.Stats().OpenConnections),
+		needs:   s.Share.Needed,
+		waiting: s.Waiting,
+		inUse:   max(s.InFlight+s.OutOfBand.InFlight, u.db.Stats().OpenConnections),
 	}
 }
 

@@ -147,6 +147,48 @@ func TestJoin(t *testing.T) {
 	}
 }
 
+// Callers that hold their permits get what they need, if the budget has it, also where
+// a part of the share is the lane's.
+func TestShareHasRoomForTheLane(t *testing.T) {
+	db, err := bothdrivers.All[0].Open("postgres://127.0.0.1:1/none?sslmode=disable", poolgate.Config{Gate: gate.Config{Limit: 20, MaxWait: patience}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	store := fleet.NewMemory()
+	if _, err := store.Write(t.Context(), fleet.Heartbeat{Key: "nobody", Seq: 1, Budget: 40, Weight: 1}); err != nil {
+		t.Fatal(err)
+	}
+	fleet.AdvanceMemory(store, 31)
+	if _, err := fleet.Join(t.Context(), db, fleet.Config{Name: "f", Budget: 40, Store: store}); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 6 {
+		p, err := db.Gate().Acquire(t.Context())
+		if err != nil {
+			t.Fatalf("permit %d: %v", i, err)
+		}
+		defer p.Release()
+	}
+	// With many more callers than the limit lets in, the member asks for no more than it can use.
+	ctx, cancel := context.WithCancel(t.Context())
+	var all sync.WaitGroup
+	defer all.Wait()
+	defer cancel()
+	for range 60 {
+		all.Go(func() {
+			if p, err := db.Gate().Acquire(ctx); err == nil {
+				<-ctx.Done()
+				p.Release()
+			}
+		})
+	}
+	eventually(t, "all permits of the limit are in use", func() bool { return db.Gate().Stats().InFlight == 20 })
+	if s := db.Gate().Stats().Share; s.Permits != 25 {
+		t.Errorf("the share is %d, and 25 is all that a limit of 20 and its lane can use", s.Permits)
+	}
+}
+
 // learnt creates the store, and has it know that it has seen all members.
 func learnt(t testing.TB, db *sql.DB) {
 	t.Helper()

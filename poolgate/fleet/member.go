@@ -20,9 +20,9 @@ const (
 
 // A load is what a member does with its share.
 type load struct {
-	inFlight int // permits
-	waiting  int // callers
-	inUse    int // connections of the server, idle ones included
+	needs   int // connections, for callers that have one and those that wait
+	waiting int // callers
+	inUse   int // connections of the server, idle ones included
 }
 
 // A user is who uses the share of a member: a DB, or a model of one in a test.
@@ -146,7 +146,7 @@ func (m *member) isPressed() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	limited := float64(m.target) < m.demand
-	return l.waiting > 0 && l.inUse >= m.effective(time.Now()) && !limited && m.short == 0 && m.failures == 0
+	return l.waiting > 0 && l.needs > m.effective(time.Now()) && !limited && m.short == 0 && m.failures == 0
 }
 
 // mayBeAsked reports whether others could use what the member does not.
@@ -164,11 +164,10 @@ func (m *member) hasSurplus() bool {
 		return false
 	}
 	l := m.user.load()
-	needs := l.inFlight + l.waiting
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	lately := max(needs, m.seen)
-	m.seen = needs
+	lately := max(l.needs, m.seen)
+	m.seen = l.needs
 	return m.limit-max(lately, m.config.Min) > m.limit/4 || m.grant-max(m.limit, l.inUse) > m.grant/4
 }
 
@@ -225,7 +224,7 @@ func (m *member) prepare(v View) (Heartbeat, time.Duration) {
 	defer m.mu.Unlock()
 	between, ttl := interval(active(v))
 	m.view = v
-	m.smooth(l.inFlight+l.waiting, now, between)
+	m.smooth(l.needs, now, between)
 	own := claim{m.demand, float64(m.config.Min), m.config.Weight}
 	before := m.level
 	m.part = fair(v, m.key, own, m.budget(), m.limit)

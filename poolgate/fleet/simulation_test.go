@@ -50,7 +50,13 @@ type modelUser struct {
 func (u *modelUser) load() load {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	return load{inFlight: u.inFlight, waiting: max(0, u.callers-u.inFlight), inUse: u.inFlight}
+	return load{needs: max(u.callers, u.inFlight), waiting: max(0, u.callers-u.inFlight), inUse: u.inFlight}
+}
+
+func (u *modelUser) flying() int {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.inFlight
 }
 
 func (u *modelUser) effective(now time.Time) int {
@@ -179,7 +185,7 @@ func (c *crowd) stop() {
 
 func (c *crowd) inFlight() (all int) {
 	for _, u := range c.users {
-		all += u.load().inFlight
+		all += u.flying()
 	}
 	return all
 }
@@ -461,7 +467,7 @@ func TestCrowd(t *testing.T) {
 				burst.want(50)
 				time.Sleep(20 * time.Second)
 				first := burst.first.Sub(burst.since)
-				t.Logf("a burst of an idle member: first permit after %v, %d in flight", first, burst.load().inFlight)
+				t.Logf("a burst of an idle member: first permit after %v, %d in flight", first, burst.flying())
 				time.Sleep(20 * time.Second)
 				c.verify()
 			})

@@ -30,6 +30,7 @@ type ShareStats struct {
 	Held    bool // there was a call of SetShare
 	Permits int  // that may be out, those out of band included
 	Without int  // what the limit would be without the share
+	Needed  int  // the least share with which nobody would have to wait, as far as the limit goes
 
 	FleetStats // as of the last heartbeat; zero if the share is not one of a fleet's budget
 }
@@ -40,7 +41,7 @@ type FleetStats struct {
 	Budget     int     // of all members together; 0 before the first heartbeat
 	Granted    int     // connections that this member may have from this heartbeat on
 	Target     int     // connections that would be fair for this member
-	Demand     float64 // permits and waiting callers of this member, smoothed
+	Demand     float64 // connections that this member needs, smoothed: ShareStats.Needed
 	Members    int     // members that the store knows, this one included
 	Active     int     // of these, those that need or have connections
 	Heartbeats uint64  // that the store has answered
@@ -48,11 +49,34 @@ type FleetStats struct {
 	LastError  error   // of the last heartbeat; nil if it was answered
 }
 
-func (s *share) stats(wanted int) ShareStats {
-	if !s.held {
+// shareStats is called with g.mu held. The limit can rise to most.
+func (g *Gate) shareStats(most int) ShareStats {
+	if !g.share.held {
 		return ShareStats{}
 	}
-	return ShareStats{Held: true, Permits: s.n, Without: wanted, FleetStats: s.fleet}
+	return ShareStats{Held: true, Permits: g.share.n, Without: g.wanted, Needed: g.neededShare(most), FleetStats: g.share.fleet}
+}
+
+// neededShare is the least share whose limit has room for those who hold a permit and
+// those who wait, but no more than most. The lane that goes with a limit counts, but for
+// a limit of 1 while nobody uses the lane. It is called with g.mu held.
+func (g *Gate) neededShare(most int) int {
+	n := g.inFlight + g.waiting - g.lane.waiting
+	if g.heavy > 0 {
+		for q := range g.everyQueue {
+			for w := q.head; w != nil; w = w.next {
+				if w.class != g.lane {
+					n += w.weight - 1
+				}
+			}
+		}
+	}
+	n = min(n, most)
+	if n <= 1 && g.lane.inFlight+g.lane.waiting == 0 {
+		return n
+	}
+	n = max(n, 1)
+	return n + g.config.laneSize(n)
 }
 
 // SetShare bounds the permits that may be out, those out of band included, by n,

@@ -1,6 +1,7 @@
 package gate
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math"
@@ -316,5 +317,69 @@ func TestReportFleet(t *testing.T) {
 	want := ShareStats{Held: true, Permits: 2, Without: 4, FleetStats: reported[1]}
 	if s := g.Stats().Share; s != want {
 		t.Errorf("the statistics have %+v, want %+v", s, want)
+	}
+}
+
+// With the share that is needed nobody waits, and with one less somebody does.
+func TestNeededShare(t *testing.T) {
+	for _, test := range []struct {
+		lane, limit, callers, weight, outOfBand int
+		want                                    int
+	}{
+		{0, 20, 0, 1, 0, 0},
+		{0, 20, 1, 1, 0, 1},
+		{0, 20, 2, 1, 0, 3}, // one for the lane
+		{0, 20, 8, 1, 0, 10},
+		{0, 20, 2, 3, 0, 7},
+		{0, 20, 50, 1, 0, 25}, // as many as the limit lets in
+		{0, 20, 0, 1, 1, 2},
+		{0, 20, 4, 1, 1, 5},
+		{3, 20, 4, 1, 3, 7},
+		{NoOutOfBand, 20, 4, 1, 0, 4},
+	} {
+		t.Run(fmt.Sprint(test), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				g, err := New(Config{Limit: test.limit, OutOfBand: test.lane, MaxWait: time.Hour})
+				if err != nil {
+					t.Fatal(err)
+				}
+				g.SetShare(0, time.Time{})
+				ctx, cancel := context.WithCancel(t.Context())
+				acquire := func(r Request) {
+					if p, err := g.AcquireWith(ctx, r); err == nil {
+						<-ctx.Done()
+						p.Release()
+					}
+				}
+				for range test.callers {
+					go acquire(Request{Weight: test.weight})
+				}
+				for range test.outOfBand {
+					go acquire(Request{OutOfBand: true})
+				}
+				synctest.Wait()
+				if n := g.Stats().Share.Needed; n != test.want {
+					t.Errorf("%d are needed, want %d", n, test.want)
+				}
+				waiting := max(0, test.callers*test.weight-test.limit) // whatever the share is
+				if test.want > 0 {
+					g.SetShare(test.want-1, time.Time{})
+					synctest.Wait()
+					if n := g.Stats().Waiting; n <= waiting {
+						t.Errorf("with a share of %d there are %d waiting", test.want-1, n)
+					}
+				}
+				g.SetShare(test.want, time.Time{})
+				synctest.Wait()
+				if n := g.Stats().Waiting; n != waiting {
+					t.Errorf("with a share of %d there are %d waiting, want %d", test.want, n, waiting)
+				}
+				if n := g.Stats().Share.Needed; n != test.want {
+					t.Errorf("with that %d are needed, want %d", n, test.want)
+				}
+				cancel()
+				synctest.Wait()
+			})
+		})
 	}
 }

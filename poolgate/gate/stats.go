@@ -143,7 +143,7 @@ func (g *Gate) Stats() Stats {
 	s := Stats{
 		Mode:       g.config.Mode,
 		Adaptive:   adaptive,
-		Share:      g.share.stats(g.wanted),
+		Share:      g.shareStats(max(g.wanted, adaptive.Max)),
 		Limit:      g.limit,
 		Suspended:  g.paused,
 		Stopped:    g.closed,
