@@ -15,6 +15,9 @@ import (
 // The same through a PgBouncer in transaction mode.
 func TestFleetThroughPgBouncer(t *testing.T) {
 	needsOwnServer(t)
+	if os.Getenv(fleetStep) == "" {
+		t.Skip("takes long: set " + fleetStep + " to how long a stage lasts, such as 10s")
+	}
 	if _, err := pgbouncer.Find(); err != nil {
 		if os.Getenv(pgbouncer.EnvRequire) == "1" {
 			t.Fatal(err)

@@ -139,15 +139,14 @@ func Start(ctx context.Context, dsn string, config Config) (_ *Bouncer, err erro
 
 func (c Config) ini(server *url.URL, port int) string {
 	settings := map[string]string{
-		"listen_addr":               "127.0.0.1",
-		"listen_port":               strconv.Itoa(port),
-		"unix_socket_dir":           "",
-		"auth_type":                 "any",
-		"pool_mode":                 cmp.Or(c.Mode, "transaction"),
-		"default_pool_size":         strconv.Itoa(cmp.Or(c.PoolSize, 20)),
-		"max_client_conn":           "2000",
-		"ignore_startup_parameters": "extra_float_digits",
-		"server_login_retry":        "1",
+		"listen_addr":        "127.0.0.1",
+		"listen_port":        strconv.Itoa(port),
+		"unix_socket_dir":    "",
+		"auth_type":          "any",
+		"pool_mode":          cmp.Or(c.Mode, "transaction"),
+		"default_pool_size":  strconv.Itoa(cmp.Or(c.PoolSize, 20)),
+		"max_client_conn":    "2000",
+		"server_login_retry": "1",
 	}
 	if os.Geteuid() == 0 { // as which it does not run
 		settings["user"] = "postgres"
