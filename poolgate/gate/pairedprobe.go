@@ -95,13 +95,15 @@ const (
 	searchRatio   = 2   // where there are so few statements that 1.4 would not show in them
 	uncertain     = 0.5 // the standard error of a growth that is worth half of what a certain one is
 	meanUncertain = 0.7 // the same of one that comes from mean times, beside one from logarithms
+	meanCut       = 8   // mean times of a slot's eighth weigh half
 	probeGain     = 0.5
 	probeFairness = 0.15 // larger limits ask for a little more: several gates on one server become equal
 	missedMost    = 0.8
-	probeMemory   = 0.2 // weight of the last measurement in unrest
-	trendMemory   = 0.3 // and in trend
-	onTheWay      = 0.3 // the trend from which on the center is not found
-	atLeast       = 4   // with the least limit one pair in so many has a higher one
+	probeMemory   = 0.2  // weight of the last measurement in unrest
+	trendMemory   = 0.3  // and in trend
+	onWayUp       = 0.3  // the trend from which on the center is far from found
+	onWayDown     = 0.15 // less, as missed is not as much there
+	atLeast       = 4    // with the least limit one pair in so many has a higher one
 	slotLeast     = 500 * time.Millisecond
 	slotMost      = 64 * time.Second
 	pairSamples   = 25 // of each side, for a decision
@@ -263,7 +265,7 @@ func (p *PairedProbe) move(low, high side) {
 	if grown <= math.Log(p.ratio)/3 { // something else keeps what is in flight where it is
 		return
 	}
-	m := measure(low, high, grown)
+	m := measure(low, high, grown, p.slot)
 	center := p.within()
 	missed := p.q0 - probeFairness*math.Log10(center) - m.growth
 	missed = max(-missedMost, min(missed, missedMost)) // as far one way as the other: chance must not favour one
@@ -275,7 +277,7 @@ func (p *PairedProbe) move(low, high side) {
 	p.trend += trendMemory * (missed - p.trend)
 	gain := probeGain * min(1, grown/math.Log(probeRatio)) / (1 + max(m.err*m.err, p.unrest)/(uncertain*uncertain))
 	gain *= math.Pow(float64(p.slot)/float64(slotLeast), 0.25) // slots that are long are few
-	onWay := math.Abs(p.trend) > onTheWay
+	onWay := !p.turned || p.trend > onWayUp || p.trend < -onWayDown
 	switch {
 	case onWay && m.err*grown > uncertain*math.Log(probeRatio):
 		p.ratio = searchRatio
@@ -305,14 +307,15 @@ type measurement struct {
 // The mean of the logarithms is more certain where a few statements take very long,
 // but it says too much where the quick ones become slower and the slow ones do not,
 // such as those that wait for a disk. So the mean time weighs less the less certain
-// it is.
-func measure(low, high side, grown float64) measurement {
+// it is, and the more of the long statements are cut off by the end of the slot.
+func measure(low, high side, grown float64, slot time.Duration) measurement {
 	logs := (high.logs.mean() - low.logs.mean()) / grown
 	logsErr := math.Sqrt(high.logs.variance()+low.logs.variance()) / grown
 	h, l := high.times.mean(), low.times.mean()
 	times := math.Log(h/l) / grown
 	timesErr := math.Sqrt(high.times.variance()/(h*h)+low.times.variance()/(l*l)) / grown
-	weight := 1 / (1 + timesErr*timesErr/(meanUncertain*meanUncertain))
+	cut := meanCut * max(h, l) / slot.Seconds()
+	weight := 1 / (1 + timesErr*timesErr/(meanUncertain*meanUncertain) + cut*cut)
 	return measurement{weight*times + (1-weight)*logs, weight*timesErr + (1-weight)*logsErr, timesErr}
 }
 
