@@ -13,14 +13,13 @@ import (
 // sqlite is SQLite for the suite.
 func sqlite(open func(t testing.TB) driver.Connector, single bool) neutral.Database {
 	return neutral.Database{
-		Open:      open,
-		Single:    single,
-		OneWriter: true,
-		Key:       "INTEGER PRIMARY KEY AUTOINCREMENT",
-		Double:    "DOUBLE",
-		Bytes:     "BLOB",
-		Time:      "TIMESTAMP",
-		Bool:      "BOOLEAN",
+		Open:   open,
+		Single: single,
+		Key:    "INTEGER PRIMARY KEY AUTOINCREMENT",
+		Double: "DOUBLE",
+		Bytes:  "BLOB",
+		Time:   "TIMESTAMP",
+		Bool:   "BOOLEAN",
 	}
 }
 

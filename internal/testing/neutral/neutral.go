@@ -34,10 +34,6 @@ type Database struct {
 	// in memory. Then the suite uses one.
 	Single bool
 
-	// OneWriter says that a second writer fails, as with SQLite, and has to
-	// wait for the first.
-	OneWriter bool
-
 	// Key is the definition of a key that the database makes up. Double, Bytes,
 	// Time and Bool are types.
 	Key, Double, Bytes, Time, Bool string
