@@ -94,7 +94,8 @@
 // them the lane: DB().OutOfBand or [Pool.OutOfBand].
 //
 // The DB's connections are as those of package adapters/pgxgate, also in what
-// happens to a statement whose context ends or whose connection is lost. With Wrap,
+// happens to a statement whose context ends or whose connection is lost. But BEGIN
+// of a unit of package session is a round trip of its own. With Wrap,
 // a connection is closed when a statement on it is cancelled, and a transaction
 // whose context ends waits for the statement that runs in it. Which connections are
 // kept, and for how long, is up to the pgxpool.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"database/sql/driver"
+	"os"
 	"testing"
 
 	"github.com/poolgate/poolgate/poolgate"
@@ -82,26 +83,39 @@ func Run(t *testing.T, d Driver) {
 	}
 }
 
+// EnvShared names the environment variable that has RunShared run all of its parts,
+// and not only those about what the pool does.
+const EnvShared = "POOLGATE_SHARED"
+
 // RunShared runs the parts that hold for the DB of a poolgate.SharedPool as well: it
 // has no Config, and which connections are kept and for how long is up to the pool.
 // The driver may have a method Close(*poolgate.DB) error, which closes the pool.
 func RunShared(t *testing.T, d Driver) {
+	all := os.Getenv(EnvShared) != ""
 	for _, part := range []struct {
 		name string
 		test func(*testing.T, Driver)
+		run  bool
 	}{
-		{"transactions", testTransactions},
-		{"conflicts", testConflicts},
-		{"statements", testStatements},
-		{"cancellation", testCancellation},
-		{"errors", testErrors},
-		{"killed backends", testKilledBackends},
-		{"hung server", testHungServer},
-		{"raw", testRaw},
-		{"sessions", testSessions},
-		{"deadlocks", testDeadlocks},
-		{"out of band", testOutOfBand},
+		{"values", testValues, all},
+		{"nulls", testNulls, all},
+		{"results", testResults, all},
+		{"transactions", testTransactions, true},
+		{"conflicts", testConflicts, all},
+		{"statements", testStatements, all},
+		{"cancellation", testCancellation, true},
+		{"errors", testErrors, all},
+		{"killed backends", testKilledBackends, true},
+		{"hung server", testHungServer, true},
+		{"limit is felt", testLimitIsFelt, all},
+		{"copy", testCopy, all},
+		{"raw", testRaw, all},
+		{"sessions", testSessions, all},
+		{"deadlocks", testDeadlocks, true},
+		{"out of band", testOutOfBand, true},
 	} {
-		t.Run(part.name, func(t *testing.T) { part.test(t, d) })
+		if part.run {
+			t.Run(part.name, func(t *testing.T) { part.test(t, d) })
+		}
 	}
 }
