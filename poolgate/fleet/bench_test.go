@@ -57,6 +57,36 @@ func BenchmarkAcquire(b *testing.B) {
 	}
 }
 
+// BenchmarkHeartbeat is the two statements of a heartbeat. It reports what they take of
+// this process.
+func BenchmarkHeartbeat(b *testing.B) {
+	for _, d := range bothdrivers.All {
+		b.Run(d.Name, func(b *testing.B) {
+			db, err := d.Open(pgserver.ForTest(b).CreateDatabase(b), poolgate.Config{Gate: gate.Config{Limit: 1}})
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer db.Close()
+			store, err := fleet.NewPostgreSQL(b.Context(), db.Ungated(), "f", "")
+			if err != nil {
+				b.Fatal(err)
+			}
+			h := fleet.Heartbeat{Key: "00000000-0000-4000-8000-000000000001", Token: 1, Tokens: []int64{1}, Target: 10, Demand: 50, Weight: 1, Budget: 20, Seconds: 10}
+			before := cpu(b)
+			for b.Loop() {
+				h.Seq++
+				if _, err := store.Read(b.Context()); err != nil {
+					b.Fatal(err)
+				}
+				if _, err := store.Write(b.Context(), h); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64((cpu(b)-before).Microseconds())/float64(h.Seq), "cpu-µs/op")
+		})
+	}
+}
+
 // BenchmarkMember is a second of a process in which nothing happens but heartbeats, on
 // PostgreSQL: of a member that needs nothing, and of one that needs four connections
 // while another one lacks some. It reports what the process takes of a core, and how
