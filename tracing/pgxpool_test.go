@@ -19,7 +19,7 @@ import (
 )
 
 // What a native pool of pgx does has the spans of waits and leases. The spans of pgx's
-// own tracer are beside them.
+// own tracer are their siblings.
 func TestNativePool(t *testing.T) {
 	config, err := pgxpool.ParseConfig(pgserver.ForTest(t).CreateDatabase(t))
 	must(t, err)
