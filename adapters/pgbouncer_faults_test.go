@@ -22,7 +22,7 @@ import (
 func faultWays() []way {
 	return slices.DeleteFunc(ways(), func(w way) bool {
 		inSession := w.bouncer.Mode == "session"
-		return w.settings != nil || w.bouncer.Settings != nil || w.pgBouncer == inSession || inSession && testing.Short()
+		return w.settings != nil || w.bouncer.Settings != nil || w.pgBouncer == inSession
 	})
 }
 
@@ -231,6 +231,9 @@ func TestPgBouncerQueryWaitTimeout(t *testing.T) {
 // Nobody notices that PgBouncer replaces its connections to the server, nor that it
 // closes those of its clients that are idle.
 func TestPgBouncerReplacesConnections(t *testing.T) {
+	if testing.Short() {
+		t.Skip("waits for seconds")
+	}
 	settings := map[string]string{"server_lifetime": "1", "client_idle_timeout": "1"}
 	onFaultWays(t, 2, 2, settings, func(t *testing.T, b *bounced) {
 		if b.way.bouncer.Mode == "session" { // where PgBouncer closes what its client has left

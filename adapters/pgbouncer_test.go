@@ -7,6 +7,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -71,6 +72,11 @@ func ways() []way {
 		all = append(all,
 			way{name: "pgx in transaction mode with max_prepared_statements", driver: pgx, bouncer: keeps, describes: true},
 			way{name: "pq in transaction mode with max_prepared_statements", driver: pq, bouncer: keeps, pgBouncer: true})
+	}
+	if testing.Short() { // with the ways that can go wrong most easily
+		all = slices.DeleteFunc(all, func(w way) bool {
+			return w.bouncer.Mode == "session" || w.settings["default_query_exec_mode"] == "simple_protocol"
+		})
 	}
 	return all
 }
