@@ -323,7 +323,7 @@ func (s side) mean() float64 { return float64(s.inFlight) / float64(s.seen) }
 
 // fitSlot makes the slots as long as the statements need.
 func (p *PairedProbe) fitSlot() {
-	wanted := 2 * p.usual()
+	wanted := 3 * p.usual()
 	for p.slot < wanted && p.slot < slotMost {
 		p.slot *= 2
 	}
