@@ -8,7 +8,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/stdlib"
-	"github.com/lib/pq"
 
 	"github.com/poolgate/poolgate/poolgate"
 )
@@ -41,7 +40,7 @@ func (b *bounced) copyByStatement(ctx context.Context, rows int) error {
 		return err
 	}
 	defer tx.Rollback()
-	stmt, err := tx.PrepareContext(ctx, "-- as a comment may be before it\n"+pq.CopyIn("copied", "n", "text"))
+	stmt, err := tx.PrepareContext(ctx, "-- as a comment may be before it\nCOPY copied (n, text) FROM STDIN")
 	if err != nil {
 		return err
 	}
