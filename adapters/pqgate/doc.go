@@ -6,10 +6,10 @@
 // of the program uses. COPY is a statement that is prepared in a transaction,
 // and holds the transaction's permit:
 //
-//	stmt, err := tx.PrepareContext(ctx, pq.CopyIn("t", columns...))
+//	stmt, err := tx.PrepareContext(ctx, "COPY t (a, b) FROM STDIN")
 //	...
-//	_, err = stmt.ExecContext(ctx, row...) // for each row
-//	_, err = stmt.ExecContext(ctx)         // at the end, with no arguments
+//	_, err = stmt.ExecContext(ctx, a, b) // for each row
+//	_, err = stmt.ExecContext(ctx)       // at the end, with no arguments
 //
 // A pq.Listener has a connection of its own, which passes no gate.
 //
