@@ -84,7 +84,8 @@ func Run(t *testing.T, d Driver) {
 }
 
 // EnvShared names the environment variable that has RunShared run all of its parts,
-// and not only those about what the pool does.
+// and not only those about what the pool does. With -short the longest of these are
+// left out too.
 const EnvShared = "POOLGATE_SHARED"
 
 // RunShared runs the parts that hold for the DB of a poolgate.SharedPool as well: it
@@ -92,6 +93,7 @@ const EnvShared = "POOLGATE_SHARED"
 // The driver may have a method Close(*poolgate.DB) error, which closes the pool.
 func RunShared(t *testing.T, d Driver) {
 	all := os.Getenv(EnvShared) != ""
+	long := all || !testing.Short()
 	for _, part := range []struct {
 		name string
 		test func(*testing.T, Driver)
@@ -105,8 +107,8 @@ func RunShared(t *testing.T, d Driver) {
 		{"statements", testStatements, all},
 		{"cancellation", testCancellation, true},
 		{"errors", testErrors, all},
-		{"killed backends", testKilledBackends, true},
-		{"hung server", testHungServer, true},
+		{"killed backends", testKilledBackends, long},
+		{"hung server", testHungServer, long},
 		{"limit is felt", testLimitIsFelt, all},
 		{"copy", testCopy, all},
 		{"raw", testRaw, all},
