@@ -39,6 +39,9 @@ func (c *Conn) defers(ctx context.Context, statement string) bool {
 // with it if that uses the extended protocol, and otherwise now. The caller calls
 // led afterwards.
 func (c *Conn) lead(ctx context.Context, call *socket.Call, extended bool) error {
+	if c.pg.IsBusy() { // pgx itself refuses the call too, but not before it has lost the rows that are open
+		return errBusy
+	}
 	if err := c.late.failed(); err != nil {
 		return err
 	}
